@@ -78,7 +78,7 @@ func NewEngine(options Options) (*Engine, error) {
 	}
 	e.host.watches.namespace = options.Cluster.Namespace
 	e.host.watches.defaultSelector = oursSelector(options.Cluster)
-	e.host.watches.away = e.breaker.tripCause
+	e.host.watches.away, e.host.watches.onReopen = e.breaker.tripCause, e.suspectRollback
 	e.virtual.watches.informers = options.VirtualInformers
 	e.storeGuard = newStoreGuard(e.virtual.client, e.host.client, options.Cluster, options.Clock, e.log)
 	e.storeGuard.onRelease = e.requeueParked
@@ -127,7 +127,7 @@ func (e *Engine) newConnection(side Side, requests, watches *rest.Config) (*conn
 	return &connection{client: deleting, status: status, watches: &sharedWatches{
 		side: side, config: watches, http: watchHTTP,
 		scheme: e.options.Scheme, mapper: mapper, clock: e.options.Clock, log: e.log,
-		away:  func() error { return nil },
+		away: func() error { return nil }, onReopen: func() {},
 		all:   map[watchKey]*sharedWatch{},
 		trims: map[readKey]map[string]func(client.Object){},
 	}}, nil

@@ -37,8 +37,9 @@ type seenVersion struct {
 	version string
 }
 
-// findRollbacks looks for a rollback of the host each time when the host was away. Nobody restores the
-// store of an API server that runs.
+// findRollbacks looks for a rollback of the host each time when the host was away, or when something ended a
+// watch early. An API server may restart so fast that only its watches show it. Nobody restores the store of
+// one that runs.
 func (e *Engine) findRollbacks(ctx context.Context) {
 	for {
 		select {

@@ -140,6 +140,8 @@ type sharedWatches struct {
 	defaultSelector apilabels.Selector
 	// away returns why the API server is known to be unreachable, nil if it is not.
 	away func() error
+	// onReopen is called when a watch is open again after something ended it early.
+	onReopen func()
 
 	mu    sync.Mutex
 	ctx   context.Context //nolint:containedctx // The life of the engine, set by Run.
@@ -303,6 +305,7 @@ func (s *sharedWatches) informerOf(w *sharedWatch, key watchKey) func(toolscache
 		}
 	}
 	w.health = newWatchHealth(w.name, s.clock, s.log, newWatchMeters(s.side.String(), w.label), s.away)
+	w.health.onReopen = s.onReopen
 	return func(lw toolscache.ListerWatcher, like runtime.Object, resync time.Duration, indexers toolscache.Indexers) toolscache.SharedIndexInformer {
 		return toolscache.NewSharedIndexInformer(w.health.observe(lw), like, resync, indexers)
 	}

@@ -27,6 +27,8 @@ const (
 	// openSilence is how long any other watch may be silent. A reflector reopens its watch
 	// after ten minutes at most.
 	openSilence = 11 * time.Minute
+	// shortestTimeout is how long a watch of a reflector lasts at least if nothing ends it early.
+	shortestTimeout = 5 * time.Minute
 	// shortWatch is how long a watch must last not to count as one that ended at once.
 	shortWatch = time.Second
 	// failureLogPeriod is how often a failure that lasts is logged.
@@ -44,9 +46,13 @@ type watchHealth struct {
 	// away returns why the API server is known to be unreachable, nil if it is not. Failures
 	// of its watches are then expected and already logged.
 	away func() error
+	// onReopen is called when a watch is open again after something ended it early, such as a
+	// restart of the API server.
+	onReopen func()
 
 	mu           sync.Mutex
 	lastActivity time.Time // of the last list, open, event or bookmark
+	lastOpen     time.Time // when the server last answered a watch
 	bookmarks    bool      // the server sends bookmarks
 	open         *openWatch
 	cause        error     // of the last failure, nil after a success
@@ -81,7 +87,7 @@ type openWatch struct {
 
 func newWatchHealth(name string, c clock.PassiveClock, log logr.Logger, meters watchMeters, paused func() error) *watchHealth {
 	return &watchHealth{
-		name: name, clock: c, log: log.WithValues("watch", name), meters: meters, away: paused,
+		name: name, clock: c, log: log.WithValues("watch", name), meters: meters, away: paused, onReopen: func() {},
 		lastActivity: c.Now(),
 	}
 }
@@ -128,9 +134,14 @@ func (h *watchHealth) begin(cancel context.CancelFunc) *openWatch {
 // recordOpen records that the server has answered a watch.
 func (h *watchHealth) recordOpen(attempt *openWatch) {
 	h.mu.Lock()
-	defer h.mu.Unlock()
 	h.lastActivity = h.clock.Now()
 	attempt.since = h.lastActivity
+	endedEarly := !h.lastOpen.IsZero() && h.lastActivity.Sub(h.lastOpen) < shortestTimeout
+	h.lastOpen = h.lastActivity
+	h.mu.Unlock()
+	if endedEarly {
+		h.onReopen()
+	}
 }
 
 // finish cancels a watch and forgets it.

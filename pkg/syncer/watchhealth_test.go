@@ -300,3 +300,27 @@ func TestStoppedWatchIsNoFailure(t *testing.T) {
 		t.Errorf("The engine has stopped the watch itself: %v, %v", err, *b.lines)
 	}
 }
+
+// TestReopenedWatch checks that a watch that is open again reports it if something ended the one before early.
+func TestReopenedWatch(t *testing.T) {
+	t.Parallel()
+	b := newHealthBench(t)
+	reopened := 0
+	b.onReopen = func() { reopened++ }
+	for _, step := range []struct {
+		reason string
+		after  time.Duration
+		want   int
+	}{
+		{"The first watch replaces none.", 0, 0},
+		{"A reflector ended the last one.", shortestTimeout, 0},
+		{"The API server ended the last one.", shortestTimeout - time.Second, 1},
+		{"A restart of the API server may take no time.", 0, 2},
+	} {
+		b.clock.Step(step.after)
+		b.watch(t)
+		if reopened != step.want {
+			t.Errorf("%s: reopened %d times, want %d", step.reason, reopened, step.want)
+		}
+	}
+}
