@@ -58,12 +58,13 @@ var rules = map[string]rule{
 	"pkg/cli/upgrade":         {code: cliShared},
 	"pkg/cli/version":         {code: cliShared},
 
-	"pkg/config":  {code: []string{"api/..."}},
-	"pkg/backup":  {code: []string{"pkg/meter", "pkg/snapshot", "pkg/storage", "api/syncz"}},
-	"pkg/meter":   {},
-	"pkg/cgroup":  {},
-	"pkg/recent":  {},
-	"pkg/storage": {code: []string{"pkg/cgroup", "pkg/meter", "api/..."}, tests: []string{"test/databases", "test/etcd", "test/ports"}},
+	"pkg/config":    {code: []string{"api/..."}},
+	"pkg/backup":    {code: []string{"pkg/meter", "pkg/snapshot", "pkg/storage", "api/syncz"}},
+	"pkg/meter":     {},
+	"pkg/cgroup":    {},
+	"pkg/connlimit": {code: []string{"pkg/meter"}},
+	"pkg/recent":    {},
+	"pkg/storage":   {code: []string{"pkg/cgroup", "pkg/meter", "api/..."}, tests: []string{"test/databases", "test/etcd", "test/ports"}},
 
 	"test/databases": {code: []string{"test/ports"}},
 	"pkg/translate":  {code: []string{"api/..."}},
@@ -89,7 +90,7 @@ var rules = map[string]rule{
 	"pkg/controlplane/requestmemory":  {code: []string{"pkg/meter", "k8s.io/apiserver"}},
 	"pkg/controlplane/informers":      {code: []string{"k8s.io/apiserver", "k8s.io/kubernetes"}},
 	"pkg/controlplane": {code: []string{
-		"pkg/controlplane/...", "pkg/meter", "pkg/storage", "api/...", "k8s.io/apiserver", "k8s.io/kubernetes",
+		"pkg/connlimit", "pkg/controlplane/...", "pkg/meter", "pkg/storage", "api/...", "k8s.io/apiserver", "k8s.io/kubernetes",
 	}, tests: []string{"test/databases", "test/await", "test/oidc"}},
 
 	"pkg/virtualscheduler": {code: []string{
@@ -104,7 +105,7 @@ var rules = map[string]rule{
 	// It takes requests from the handlers of the API server.
 	"pkg/kubeletmetrics": {code: []string{"pkg/recent", "pkg/translate", "api/...", "k8s.io/apiserver"}},
 	"pkg/egress":         {code: []string{"pkg/meter", "pkg/translate", "pkg/policy", "api/..."}, tests: []string{"test/await"}},
-	"pkg/dns":            {code: []string{"pkg/meter", "pkg/translate", "api/..."}},
+	"pkg/dns":            {code: []string{"pkg/connlimit", "pkg/meter", "pkg/translate", "api/..."}},
 
 	// What the server does for its own release links no Kubernetes, so that its
 	// tests are quick and run under the race detector.

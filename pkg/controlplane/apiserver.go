@@ -37,6 +37,7 @@ import (
 	generatedopenapi "k8s.io/kubernetes/pkg/generated/openapi"
 	"k8s.io/kubernetes/pkg/kubeapiserver"
 
+	"github.com/sublet-dev/sublet/pkg/connlimit"
 	"github.com/sublet-dev/sublet/pkg/controlplane/audit"
 	"github.com/sublet-dev/sublet/pkg/controlplane/loopback"
 	"github.com/sublet-dev/sublet/pkg/controlplane/openapi"
@@ -265,8 +266,10 @@ func (a *assembly) genericConfig(opts options.CompletedOptions) (
 	config := genericapiserver.NewConfig(legacyscheme.Codecs)
 	config.LoopbackClientConfig = a.loopback
 	config.SecureServing = &genericapiserver.SecureServingInfo{
-		Listener: a.config.Listener,
-		Cert:     servingCert{a.serving},
+		Listener: connlimit.Listener(a.config.Listener, "api", func() int64 {
+			return requestmemory.MostRequests(a.config.requestMemory())
+		}),
+		Cert: servingCert{a.serving},
 	}
 	if err := opts.GenericServerRunOptions.ApplyTo(config); err != nil {
 		return nil, nil, nil, err

@@ -9,7 +9,9 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/component-base/metrics/legacyregistry"
 
@@ -205,5 +207,30 @@ func TestPagedReads(t *testing.T) {
 				break
 			}
 		}
+	}
+}
+
+// TestManyRequests opens watches until there are too many. Other users still get answers.
+func TestManyRequests(t *testing.T) {
+	t.Parallel()
+	const most = 32
+	p := launch(t, Config{requestMemory: func() int64 { return most * (64 << 10) }})
+	config := p.kubeconfig(t, "tenant", pki.GroupAdmins)
+	config.QPS = -1
+	client := kubernetes.NewForConfigOrDie(config)
+	var opened int
+	var err error
+	for ; err == nil && opened <= most; opened++ {
+		var stream watch.Interface
+		if stream, err = client.CoreV1().ConfigMaps("default").Watch(t.Context(), metav1.ListOptions{}); err == nil {
+			t.Cleanup(stream.Stop)
+		}
+	}
+	if !apierrors.IsTooManyRequests(err) {
+		t.Errorf("after %d watches: %v, want code 429", opened, err)
+	}
+	other := kubernetes.NewForConfigOrDie(p.kubeconfig(t, "other", pki.GroupAdmins))
+	if _, err := other.CoreV1().ConfigMaps("default").List(t.Context(), metav1.ListOptions{}); err != nil {
+		t.Errorf("another user: %v", err)
 	}
 }

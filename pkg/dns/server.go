@@ -19,6 +19,8 @@ import (
 	"k8s.io/component-base/metrics"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
+
+	"github.com/sublet-dev/sublet/pkg/connlimit"
 )
 
 const (
@@ -31,6 +33,8 @@ const (
 	syncInterval = 20 * time.Millisecond
 	// stopGrace is how long queries in progress may take at the end.
 	stopGrace = 2 * time.Second
+	// maxConnections bounds the TCP connections. Most queries come by UDP.
+	maxConnections = 512
 )
 
 // Options configures a [Server].
@@ -206,7 +210,7 @@ func listen(ctx context.Context, address string) (net.Listener, net.PacketConn, 
 		}
 		udp, err := config.ListenPacket(ctx, "udp", tcp.Addr().String())
 		if err == nil {
-			return tcp, udp, nil
+			return connlimit.Listener(tcp, "dns", func() int64 { return maxConnections }), udp, nil
 		}
 		errs = append(errs, err)
 		_ = tcp.Close()

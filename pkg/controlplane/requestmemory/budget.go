@@ -6,7 +6,7 @@
 //
 // Each request has an [Account] with the body that it sends and the values that it reads from the store. The
 // [Budget] bounds the sum of all accounts. Whoever exceeds the budget waits. One request at a
-// time may exceed it, so that a list of everything succeeds.
+// time may exceed it, so that a list of everything succeeds. The budget bounds the number of accounts as well.
 package requestmemory
 
 import (
@@ -28,8 +28,11 @@ const (
 	// limitShare divides the memory limit of the process into parts. One is the budget.
 	limitShare = 8
 	// smallRequest is how many bytes of each request do not count. So small requests succeed whatever others
-	// take.
+	// take. The limit divided by it is the most requests at a time.
 	smallRequest = 64 << 10
+	// userShare divides the most requests at a time into parts. One user gets one of them, so that nobody
+	// denies the requests of everybody else.
+	userShare = 2
 	// patience is how long a request waits for memory.
 	patience = 10 * time.Second
 	// maxFetchedKeys bounds the keys that are read from the store at a time and not yet added to an account.
@@ -39,7 +42,7 @@ const (
 // shortRequestsTotal is the metric of requests that exceeded the budget.
 var shortRequestsTotal = sync.OnceValue(func() *metrics.CounterVec { //nolint:gochecknoglobals // a metric is one per process
 	return meter.CounterVec("sublet_requests_short_of_memory_total",
-		"Requests of the tenant that exceeded the memory for requests, by outcome: delayed, denied, or ended for a watch.", "outcome")
+		"Requests of the tenant that exceeded the memory for requests or their number, by outcome: delayed, denied, or ended for a watch.", "outcome")
 })
 
 // Budget bounds the sum of accounts.
@@ -50,6 +53,9 @@ type Budget struct {
 
 	mu   sync.Mutex
 	used int64
+	// accounts and ofUser are the numbers of accounts, in total and by user.
+	accounts int64
+	ofUser   map[string]int64
 	// exceeding is the account that may exceed the limit, nil for none. It does not count in used.
 	exceeding *Account
 	waiting   []*waiter
@@ -64,7 +70,7 @@ type waiter struct {
 
 // NewBudget returns a budget of limit bytes. The limit may change.
 func NewBudget(limit func() int64) *Budget {
-	return &Budget{limit: limit, fetching: semaphore.NewWeighted(maxFetchedKeys)}
+	return &Budget{limit: limit, fetching: semaphore.NewWeighted(maxFetchedKeys), ofUser: map[string]int64{}}
 }
 
 // ShareOfLimit returns the part of the memory limit of the process that requests may take.
@@ -76,12 +82,28 @@ func ShareOfLimit() int64 {
 	return limit / limitShare
 }
 
-// NewAccount returns the empty account of a request. The caller must close it.
-func (b *Budget) NewAccount() *Account { return &Account{budget: b} }
+// MostRequests returns how many requests at a time fit into a share of the memory limit.
+func MostRequests(share int64) int64 { return share / smallRequest }
+
+// NewAccount returns the empty account of a request. The caller must close it. It returns a status with code 429
+// if there are too many requests, in total or of the user.
+func (b *Budget) NewAccount(user string) (*Account, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	most := MostRequests(b.limit())
+	if b.accounts >= most || b.ofUser[user] >= (most+userShare-1)/userShare {
+		shortRequestsTotal().WithLabelValues("denied").Inc()
+		return nil, newTooManyRequests()
+	}
+	b.accounts++
+	b.ofUser[user]++
+	return &Account{budget: b, user: user}, nil
+}
 
 // Account has what one request takes.
 type Account struct {
 	budget *Budget
+	user   string
 	stream *stream // of a watch, nil for other requests
 
 	// The lock of the budget guards the rest.
@@ -92,12 +114,17 @@ type Account struct {
 	largest int64
 }
 
-// Close returns everything to the budget.
+// Close returns everything to the budget. It is called once.
 func (a *Account) Close() {
-	a.budget.mu.Lock()
-	defer a.budget.mu.Unlock()
-	a.budget.remove(a, a.total)
+	b := a.budget
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.remove(a, a.total)
 	a.closed = true
+	b.accounts--
+	if b.ofUser[a.user]--; b.ofUser[a.user] == 0 {
+		delete(b.ofUser, a.user)
+	}
 }
 
 // tryAdd adds size bytes if the budget allows it now.

@@ -18,6 +18,49 @@ const mib = 1 << 20
 // newBudget returns a budget of 10 MiB.
 func newBudget() *Budget { return NewBudget(func() int64 { return 10 * mib }) }
 
+// newAccount returns an account of a budget.
+func newAccount(t *testing.T, b *Budget) *Account {
+	t.Helper()
+	account, err := b.NewAccount("tenant")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return account
+}
+
+// TestMostRequests begins requests of some users until there are too many.
+func TestMostRequests(t *testing.T) {
+	t.Parallel()
+	b := NewBudget(func() int64 { return 4 * smallRequest })
+	begin := func(user string) (end func(), isDenied bool) {
+		account, err := b.NewAccount(user)
+		if err != nil {
+			return nil, apierrors.IsTooManyRequests(err)
+		}
+		return account.Close, false
+	}
+	end, _ := begin("a")
+	begin("a")
+	if _, isDenied := begin("a"); !isDenied {
+		t.Error("a user may take half of the requests")
+	}
+	if _, isDenied := begin("b"); isDenied {
+		t.Error("then others have the other half")
+	}
+	endOther, _ := begin("c")
+	if _, isDenied := begin("d"); !isDenied {
+		t.Error("all users may take as many as there are")
+	}
+	endOther()
+	if _, isDenied := begin("a"); !isDenied {
+		t.Error("the end of one user's request helped another user")
+	}
+	end()
+	if _, isDenied := begin("a"); isDenied {
+		t.Error("a request that ended makes room")
+	}
+}
+
 // addLater adds size bytes in a goroutine, and returns the channel of the result. It returns once the
 // goroutine waits or has ended.
 func addLater(t *testing.T, account *Account, size int64) <-chan error {
@@ -33,7 +76,7 @@ func TestExceeding(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newBudget()
-		first, second, third, small := b.NewAccount(), b.NewAccount(), b.NewAccount(), b.NewAccount()
+		first, second, third, small := newAccount(t, b), newAccount(t, b), newAccount(t, b), newAccount(t, b)
 		if !first.tryAdd(8*mib) || !first.tryAdd(30*mib) {
 			t.Fatal("one request may exceed the budget")
 		}
@@ -68,7 +111,7 @@ func TestDenial(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newBudget()
-		large, full, late := b.NewAccount(), b.NewAccount(), b.NewAccount()
+		large, full, late := newAccount(t, b), newAccount(t, b), newAccount(t, b)
 		if !large.tryAdd(20*mib) || !full.tryAdd(10*mib) {
 			t.Fatal("the budget is free")
 		}
@@ -103,12 +146,12 @@ func TestBody(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newBudget()
-		large := b.NewAccount()
+		large := newAccount(t, b)
 		if !large.tryAdd(20 * mib) {
 			t.Fatal("the budget is free")
 		}
 		read := func(size int, isCustom bool) error {
-			account := b.NewAccount()
+			account := newAccount(t, b)
 			defer account.Close()
 			body := account.Body(t.Context(), io.NopCloser(strings.NewReader(strings.Repeat("x", size))), isCustom)
 			got, err := io.ReadAll(body)

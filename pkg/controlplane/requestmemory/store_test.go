@@ -71,7 +71,7 @@ func TestPages(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			account := newBudget().NewAccount()
+			account := newAccount(t, newBudget())
 			defer account.Close()
 			if tc.start == "" {
 				tc.start = "/a/"
@@ -113,7 +113,7 @@ func TestWaitingRead(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newBudget()
-		large, full, account := b.NewAccount(), b.NewAccount(), b.NewAccount()
+		large, full, account := newAccount(t, b), newAccount(t, b), newAccount(t, b)
 		if !large.tryAdd(20*mib) || !full.tryAdd(10*mib) {
 			t.Fatal("the budget is free")
 		}
@@ -146,7 +146,7 @@ func TestWaitingRead(t *testing.T) {
 // TestSingleReads reads single objects. The largest counts, because the request keeps one at a time.
 func TestSingleReads(t *testing.T) {
 	t.Parallel()
-	account := newBudget().NewAccount()
+	account := newAccount(t, newBudget())
 	defer account.Close()
 	store := Store(&fakeStore{sizes: []int{mib, 2 * mib, 100}})
 	for i := range 6 {

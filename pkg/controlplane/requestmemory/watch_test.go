@@ -78,7 +78,7 @@ func (f fakeStorage) Watch(ctx context.Context, _ string, _ storage.ListOptions)
 func startWatch(t *testing.T, b *Budget, matches func(int64) bool) (*fakeWatcher, *Account, watch.Interface) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
-	store, account := &fakeWatcher{events: make(chan clientv3.WatchResponse, 100)}, b.NewAccount()
+	store, account := &fakeWatcher{events: make(chan clientv3.WatchResponse, 100)}, newAccount(t, b)
 	w, err := Storage(fakeStorage{store: store, matches: matches}).Watch(WithWatchAccount(ctx, account), "/a/", storage.ListOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -139,7 +139,7 @@ func TestStalledWatches(t *testing.T) {
 			synctest.Wait()
 		}
 		time.Sleep(time.Minute)
-		reader := b.NewAccount()
+		reader := newAccount(t, b)
 		if err := reader.add(t.Context(), 9*mib); err != nil {
 			t.Errorf("the next request: %v", err)
 		}
@@ -155,7 +155,7 @@ func TestWatchWithoutMemory(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newBudget()
-		large, full := b.NewAccount(), b.NewAccount()
+		large, full := newAccount(t, b), newAccount(t, b)
 		if !large.tryAdd(20*mib) || !full.tryAdd(10*mib) {
 			t.Fatal("the budget is free")
 		}
@@ -174,7 +174,7 @@ func TestWatchWithoutMemory(t *testing.T) {
 // TestFirstEvents reads the objects that exist when a watch begins, in pages that are no larger than memory allows.
 func TestFirstEvents(t *testing.T) {
 	t.Parallel()
-	account := newBudget().NewAccount()
+	account := newAccount(t, newBudget())
 	defer account.Close()
 	ctx := WithWatchAccount(t.Context(), account)
 	store := &fakeStore{sizes: make([]int, 100)}
