@@ -29,7 +29,7 @@ sync:
 `
 )
 
-func TestFenceToggle(t *testing.T) {
+func TestFenceSwitch(t *testing.T) {
 	t.Parallel()
 	ch := loadChart(t)
 	cases := map[string]struct {

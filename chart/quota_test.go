@@ -48,7 +48,7 @@ func TestQuotaOfPodObjects(t *testing.T) {
 	}
 }
 
-func TestQuotaToggles(t *testing.T) {
+func TestQuotaSwitches(t *testing.T) {
 	t.Parallel()
 	ch := loadChart(t)
 	const both = "LimitRange/shop ResourceQuota/shop-objects ResourceQuota/shop-pods"

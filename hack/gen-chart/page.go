@@ -67,8 +67,8 @@ func typeName(t reflect.Type) string {
 	case reflect.Struct:
 		return structName(t)
 	case reflect.String:
-		if t == reflect.TypeFor[v1alpha1.Toggle]() {
-			return v1alpha1.ToggleWant
+		if t == reflect.TypeFor[v1alpha1.Switch]() {
+			return v1alpha1.SwitchWant
 		}
 		return "text"
 	}

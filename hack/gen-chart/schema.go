@@ -87,9 +87,9 @@ func (d definitions) value(t reflect.Type, rule v1alpha1.Rule) object {
 		return object{"type": []any{"string", "number"}, "pattern": pattern(v1alpha1.QuantityFormat()), "minimum": 0}
 	case reflect.TypeFor[intstr.IntOrString]():
 		return object{"type": []any{"string", "integer"}}
-	case reflect.TypeFor[v1alpha1.Toggle]():
-		d["toggle"] = object{"enum": []any{true, false, "auto", "true", "false"}}
-		return object{"$ref": "#/$defs/toggle", "pattern": "^(auto|true|false)$|" + never(v1alpha1.ToggleWant)}
+	case reflect.TypeFor[v1alpha1.Switch]():
+		d["switch"] = object{"enum": []any{true, false, "auto", "true", "false"}}
+		return object{"$ref": "#/$defs/switch", "pattern": "^(auto|true|false)$|" + never(v1alpha1.SwitchWant)}
 	}
 	switch t.Kind() {
 	case reflect.Pointer:

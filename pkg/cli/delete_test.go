@@ -87,7 +87,7 @@ func TestDeleteLeavesNothing(t *testing.T) {
 func TestDeleteThatCannotCount(t *testing.T) {
 	t.Parallel()
 	u := &uninstalling{pods: func(w http.ResponseWriter) {
-		refuse(w, http.StatusInternalServerError, metav1.StatusReasonInternalError, "etcdserver: no leader")
+		writeError(w, http.StatusInternalServerError, metav1.StatusReasonInternalError, "etcdserver: no leader")
 	}}
 	file := kubeconfigOf(t, "east", map[string]*fakeHost{"east": newFakeHost(t, u.answer, release.Release{Name: "shop", Namespace: "tenant-shop"})})
 	_, errOut, code := runSublet(t, file, "delete", "shop", "--yes", "--timeout=3s")

@@ -171,7 +171,7 @@ func (h *fakeHost) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 				return
 			}
 		}
-		refuse(w, http.StatusNotFound, metav1.StatusReasonNotFound, fmt.Sprintf("%s %q not found", parts[len(parts)-2], resourceName))
+		writeError(w, http.StatusNotFound, metav1.StatusReasonNotFound, fmt.Sprintf("%s %q not found", parts[len(parts)-2], resourceName))
 	}
 }
 
@@ -205,8 +205,8 @@ func write(w http.ResponseWriter, code int, object runtime.Object) {
 	_ = json.NewEncoder(w).Encode(object)
 }
 
-// refuse answers with an error.
-func refuse(w http.ResponseWriter, code int, reason metav1.StatusReason, message string) {
+// writeError answers with an error.
+func writeError(w http.ResponseWriter, code int, reason metav1.StatusReason, message string) {
 	write(w, code, &metav1.Status{
 		TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: metav1.StatusFailure, Code: int32(code), Reason: reason, Message: message,
 	})

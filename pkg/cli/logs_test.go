@@ -19,7 +19,7 @@ func TestLogsOfSeveralPods(t *testing.T) {
 	answer := func(w http.ResponseWriter, r *http.Request) bool {
 		switch {
 		case strings.HasSuffix(r.URL.Path, "/split-controllers-0/log"):
-			refuse(w, http.StatusBadRequest, metav1.StatusReasonBadRequest, "previous terminated container \"sublet\" in pod \"split-controllers-0\" not found")
+			writeError(w, http.StatusBadRequest, metav1.StatusReasonBadRequest, "previous terminated container \"sublet\" in pod \"split-controllers-0\" not found")
 			close(reached)
 			return true
 		case strings.HasSuffix(r.URL.Path, "/split-0/log"):

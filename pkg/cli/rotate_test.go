@@ -41,7 +41,7 @@ func (e *exporter) answer(w http.ResponseWriter, r *http.Request) bool {
 		e.certificate = ""
 		write(w, http.StatusOK, &metav1.Status{Status: metav1.StatusSuccess})
 	case e.certificate == "":
-		refuse(w, http.StatusNotFound, metav1.StatusReasonNotFound, "not found")
+		writeError(w, http.StatusNotFound, metav1.StatusReasonNotFound, "not found")
 		if !e.stuck {
 			e.certificate = "new"
 		}

@@ -299,7 +299,7 @@ func TestTop(t *testing.T) {
 		if !strings.HasPrefix(r.URL.Path, "/apis/metrics.k8s.io/") {
 			return false
 		}
-		refuse(w, http.StatusNotFound, metav1.StatusReasonNotFound, "no metrics")
+		writeError(w, http.StatusNotFound, metav1.StatusReasonNotFound, "no metrics")
 		return true
 	}
 	file := kubeconfigOf(t, "east", map[string]*fakeHost{"east": newFakeHost(t, metrics, small, large), "west": newFakeHost(t, without, small, large), "xlow": newFakeHost(t, forbid)})

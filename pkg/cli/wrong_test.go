@@ -22,19 +22,19 @@ var update = flag.Bool("update", false, "rewrite testdata/wrong.txt")
 
 // forbid answers every request with a missing permission.
 func forbid(w http.ResponseWriter, _ *http.Request) bool {
-	refuse(w, http.StatusForbidden, metav1.StatusReasonForbidden, "statefulsets.apps is forbidden: User \"ann\" cannot list resource \"statefulsets\"")
+	writeError(w, http.StatusForbidden, metav1.StatusReasonForbidden, "statefulsets.apps is forbidden: User \"ann\" cannot list resource \"statefulsets\"")
 	return true
 }
 
 // expire answers every request as to an expired token.
 func expire(w http.ResponseWriter, _ *http.Request) bool {
-	refuse(w, http.StatusUnauthorized, metav1.StatusReasonUnauthorized, "Unauthorized")
+	writeError(w, http.StatusUnauthorized, metav1.StatusReasonUnauthorized, "Unauthorized")
 	return true
 }
 
 // breakDown answers every request with an internal error.
 func breakDown(w http.ResponseWriter, _ *http.Request) bool {
-	refuse(w, http.StatusInternalServerError, metav1.StatusReasonInternalError, "etcdserver: no leader")
+	writeError(w, http.StatusInternalServerError, metav1.StatusReasonInternalError, "etcdserver: no leader")
 	return true
 }
 

@@ -28,7 +28,7 @@ type checker struct {
 // root checks the whole tree.
 func (c *checker) root(tree any) {
 	if _, isMap := tree.(map[string]any); !isMap {
-		c.refuse(field.NewPath("(the whole file)"), tree, "must be a map of settings, such as {logging: {verbosity: 2}}")
+		c.addProblem(field.NewPath("(the whole file)"), tree, "must be a map of settings, such as {logging: {verbosity: 2}}")
 		return
 	}
 	c.value(nil, tree, reflect.TypeFor[v1alpha1.Config](), v1alpha1.Rule{})
@@ -38,7 +38,7 @@ func (c *checker) root(tree any) {
 func (c *checker) value(path *field.Path, value any, want reflect.Type, rule v1alpha1.Rule) {
 	if value == nil {
 		if !acceptsNull(want) || c.isListWithDefault(path, want) {
-			c.refuse(path, value, "must not be null; leave the line out to get the default")
+			c.addProblem(path, value, "must not be null; leave the line out to get the default")
 		}
 		return
 	}
@@ -47,9 +47,9 @@ func (c *checker) value(path *field.Path, value any, want reflect.Type, rule v1a
 		c.quantity(path, value)
 	case reflect.TypeFor[intstr.IntOrString]():
 		c.intOrString(path, value)
-	case reflect.TypeFor[v1alpha1.Toggle]():
-		if _, isNumber := value.(json.Number); isNumber || !v1alpha1.IsToggle(fmt.Sprint(value)) {
-			c.refuse(path, value, "must be "+v1alpha1.ToggleWant)
+	case reflect.TypeFor[v1alpha1.Switch]():
+		if _, isNumber := value.(json.Number); isNumber || !v1alpha1.IsSwitch(fmt.Sprint(value)) {
+			c.addProblem(path, value, "must be "+v1alpha1.SwitchWant)
 		}
 	default:
 		c.plain(path, value, want, rule)
@@ -69,7 +69,7 @@ func (c *checker) plain(path *field.Path, value any, want reflect.Type, rule v1a
 		c.list(path, value, want.Elem(), rule)
 	case reflect.Bool:
 		if _, fits := value.(bool); !fits {
-			c.refuse(path, value, "must be true or false, without quotes")
+			c.addProblem(path, value, "must be true or false, without quotes")
 		}
 	case reflect.String:
 		c.text(path, value, rule)
@@ -83,7 +83,7 @@ func (c *checker) object(path *field.Path, value any, want reflect.Type) {
 	node, isMap := value.(map[string]any)
 	known := c.fieldsAt(path, want)
 	if !isMap {
-		c.refuse(path, value, "must be "+v1alpha1.MapOf(slices.Sorted(maps.Keys(known))))
+		c.addProblem(path, value, "must be "+v1alpha1.MapOf(slices.Sorted(maps.Keys(known))))
 		return
 	}
 	for _, key := range slices.Sorted(maps.Keys(node)) {
@@ -92,7 +92,7 @@ func (c *checker) object(path *field.Path, value any, want reflect.Type) {
 			c.value(at, node[key], known.Type, v1alpha1.RuleOf(known))
 			continue
 		}
-		c.refuse(at, node[key], unknownKey(key, slices.Sorted(maps.Keys(known))))
+		c.addProblem(at, node[key], unknownKey(key, slices.Sorted(maps.Keys(known))))
 	}
 }
 
@@ -134,12 +134,12 @@ func cutLast(path string) (above, last string) {
 func (c *checker) dictionary(path *field.Path, value any, want reflect.Type, rule v1alpha1.Rule) {
 	node, isMap := value.(map[string]any)
 	if !isMap {
-		c.refuse(path, value, "must be a map, such as {example.com/key: value}")
+		c.addProblem(path, value, "must be a map, such as {example.com/key: value}")
 		return
 	}
 	for _, key := range slices.Sorted(maps.Keys(node)) {
 		if problem := rule.CheckKey(key); problem != "" {
-			c.refuse(path.Key(key), key, "the key "+problem)
+			c.addProblem(path.Key(key), key, "the key "+problem)
 			continue
 		}
 		entry := append(strings.Split(path.String(), "."), key)
@@ -154,12 +154,12 @@ func (c *checker) dictionary(path *field.Path, value any, want reflect.Type, rul
 func (c *checker) list(path *field.Path, value any, want reflect.Type, rule v1alpha1.Rule) {
 	items, isList := value.([]any)
 	if !isList {
-		c.refuse(path, value, "must be a list; put [ ] around it")
+		c.addProblem(path, value, "must be a list; put [ ] around it")
 		return
 	}
 	for i, item := range items {
 		if rule.Unique && slices.ContainsFunc(items[:i], func(other any) bool { return reflect.DeepEqual(item, other) }) {
-			c.refuse(path.Index(i), item, "is in the list twice; leave one out")
+			c.addProblem(path.Index(i), item, "is in the list twice; leave one out")
 			continue
 		}
 		c.value(path.Index(i), item, want, rule)
@@ -169,18 +169,18 @@ func (c *checker) list(path *field.Path, value any, want reflect.Type, rule v1al
 func (c *checker) text(path *field.Path, value any, rule v1alpha1.Rule) {
 	text, fits := value.(string)
 	if !fits {
-		c.refuse(path, value, "must be text; put quotes around it")
+		c.addProblem(path, value, "must be text; put quotes around it")
 		return
 	}
 	if problem := rule.CheckString(text); problem != "" {
-		c.refuse(path, value, problem)
+		c.addProblem(path, value, problem)
 	}
 }
 
 func (c *checker) number(path *field.Path, value any, want reflect.Type, rule v1alpha1.Rule) {
 	literal, isNumber := value.(json.Number)
 	if !isNumber {
-		c.refuse(path, value, "must be a whole number, without quotes")
+		c.addProblem(path, value, "must be a whole number, without quotes")
 		return
 	}
 	number, err := strconv.ParseInt(literal.String(), 10, want.Bits())
@@ -189,7 +189,7 @@ func (c *checker) number(path *field.Path, value any, want reflect.Type, rule v1
 		problem = "must be a whole number, such as 3"
 	}
 	if problem != "" {
-		c.refuse(path, value, problem)
+		c.addProblem(path, value, problem)
 	}
 }
 
@@ -201,7 +201,7 @@ func (c *checker) quantity(path *field.Path, value any) {
 	}
 	format := v1alpha1.QuantityFormat()
 	if !fits || format.Check(text) != "" {
-		c.refuse(path, value, "must be "+format.Want)
+		c.addProblem(path, value, "must be "+format.Want)
 	}
 }
 
@@ -209,7 +209,7 @@ func (c *checker) intOrString(path *field.Path, value any) {
 	switch value.(type) {
 	case string, json.Number:
 	default:
-		c.refuse(path, value, "must be a number or text")
+		c.addProblem(path, value, "must be a number or text")
 	}
 }
 
@@ -233,8 +233,8 @@ func (c *checker) isListWithDefault(path *field.Path, want reflect.Type) bool {
 	return len(items) > 0
 }
 
-// refuse adds a problem. detail has what to do. It shows no map and no list, as a password may be in there.
-func (c *checker) refuse(path *field.Path, value any, detail string) {
+// addProblem adds a problem. detail has what to do. It shows no map and no list, as a password may be in there.
+func (c *checker) addProblem(path *field.Path, value any, detail string) {
 	switch value.(type) {
 	case map[string]any, []any:
 		value = field.OmitValueType{}

@@ -173,8 +173,8 @@ type discoveryUse struct {
 	bytes   int // about their size in memory
 }
 
-// with returns the use with one more resource.
-func (u discoveryUse) with(r *apidiscoveryv2.APIResourceDiscovery) discoveryUse {
+// plus returns the use with one more resource.
+func (u discoveryUse) plus(r *apidiscoveryv2.APIResourceDiscovery) discoveryUse {
 	if slices.Contains(r.Verbs, "watch") {
 		u.watched++
 	}
@@ -266,7 +266,7 @@ func (b *boundedDiscovery) AddGroupVersion(group string, version apidiscoveryv2.
 	known, dropped := len(version.Resources), 0
 	var kept []apidiscoveryv2.APIResourceDiscovery
 	for i := range version.Resources {
-		use := b.used[key].with(&version.Resources[i])
+		use := b.used[key].plus(&version.Resources[i])
 		if use.watched > left.watched || use.bytes > left.bytes {
 			dropped++
 			continue

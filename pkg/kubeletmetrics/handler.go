@@ -103,7 +103,7 @@ func (h *Handler) Wrap(next http.Handler) http.Handler {
 			return
 		}
 		if !h.enabled {
-			refuse(w, &failure{http.StatusNotFound, q.path + " is not served: the metrics of kubelets are off. " +
+			writeFailure(w, &failure{http.StatusNotFound, q.path + " is not served: the metrics of kubelets are off. " +
 				"Ask the operator of the host to set integrations.kubeletMetrics.enabled"})
 			return
 		}
@@ -113,7 +113,7 @@ func (h *Handler) Wrap(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 		case err != nil:
 			klog.FromContext(r.Context()).Error(err, "Cannot get virtual node", "node", q.node)
-			refuse(w, &failure{http.StatusServiceUnavailable, "cannot get node " + q.node + ": try again later"})
+			writeFailure(w, &failure{http.StatusServiceUnavailable, "cannot get node " + q.node + ": try again later"})
 		default:
 			h.serve(w, r, q)
 		}
@@ -166,10 +166,10 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, q query) {
 	case r.Context().Err() != nil:
 		return // the client has left
 	case err != nil:
-		refuse(w, &failure{http.StatusInternalServerError, "internal error of the virtual cluster"})
+		writeFailure(w, &failure{http.StatusInternalServerError, "internal error of the virtual cluster"})
 		return
 	case a.failure != nil:
-		refuse(w, a.failure)
+		writeFailure(w, a.failure)
 		return
 	}
 	w.Header().Set("Content-Type", a.contentType)
@@ -223,8 +223,8 @@ type failure struct {
 	text string
 }
 
-// refuse writes a failure, as plain text.
-func refuse(w http.ResponseWriter, f *failure) {
+// writeFailure writes a failure, as plain text.
+func writeFailure(w http.ResponseWriter, f *failure) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(f.code)

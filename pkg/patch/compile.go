@@ -91,7 +91,7 @@ type compiler struct {
 	problems []Problem
 }
 
-func (c *compiler) refuse(key, value, detail string) {
+func (c *compiler) addProblem(key, value, detail string) {
 	c.problems = append(c.problems, Problem{Path: c.setting + "." + key, Value: value, Detail: detail})
 }
 
@@ -100,13 +100,13 @@ func (c *compiler) patch(p v1alpha1.Patch) program {
 	compiled := program{setting: c.setting, path: p.Path, want: anything}
 	steps, err := parsePath(p.Path)
 	if err != nil {
-		c.refuse("path", p.Path, "is no path: "+err.Error())
+		c.addProblem("path", p.Path, "is no path: "+err.Error())
 		return compiled
 	}
 	compiled.steps = steps
 	schema, err := find(c.schema, steps)
 	if err != nil {
-		c.refuse("path", p.Path, err.Error())
+		c.addProblem("path", p.Path, err.Error())
 		return compiled
 	}
 	if schema != nil {
@@ -114,7 +114,7 @@ func (c *compiler) patch(p v1alpha1.Patch) program {
 	}
 	env, err := newEnvironment(compiled.want)
 	if err != nil {
-		c.refuse("expression", p.Expression, err.Error())
+		c.addProblem("expression", p.Expression, err.Error())
 		return compiled
 	}
 	key, expression := "expression", p.Expression
@@ -134,7 +134,7 @@ const maxLength = 8 << 10
 // expression compiles an expression for a value of a form.
 func (c *compiler) expression(env *cel.Env, key, source string, want form) cel.Program {
 	if len(source) > maxLength {
-		c.refuse(key, source[:40]+"…", fmt.Sprintf("has %d bytes; the limit is %d", len(source), maxLength))
+		c.addProblem(key, source[:40]+"…", fmt.Sprintf("has %d bytes; the limit is %d", len(source), maxLength))
 		return nil
 	}
 	checked, issues := env.Compile(source)
@@ -147,16 +147,16 @@ func (c *compiler) expression(env *cel.Env, key, source string, want form) cel.P
 			}
 			texts = append(texts, fmt.Sprintf("line %d, column %d: %s", e.Location.Line(), e.Location.Column()+1, message))
 		}
-		c.refuse(key, source, strings.Join(texts, "; "))
+		c.addProblem(key, source, strings.Join(texts, "; "))
 		return nil
 	}
 	if !fits(checked.OutputType(), want) {
-		c.refuse(key, source, fmt.Sprintf("line 1, column 1: it gives %s, but the field is %s", checked.OutputType(), want))
+		c.addProblem(key, source, fmt.Sprintf("line 1, column 1: it gives %s, but the field is %s", checked.OutputType(), want))
 		return nil
 	}
 	compiled, err := env.Program(checked, programOptions()...)
 	if err != nil {
-		c.refuse(key, source, err.Error())
+		c.addProblem(key, source, err.Error())
 		return nil
 	}
 	return compiled

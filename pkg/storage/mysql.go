@@ -100,7 +100,7 @@ func (e *mysqlEngine) prepare(ctx context.Context) error {
 	}
 	without := e.config.Clone()
 	without.DBName = ""
-	if err := e.with(ctx, without, func(db *sql.DB) error {
+	if err := e.withConnection(ctx, without, func(db *sql.DB) error {
 		_, err := db.ExecContext(ctx, "CREATE DATABASE IF NOT EXISTS `"+strings.ReplaceAll(e.name, "`", "``")+"`")
 		return err
 	}); err != nil {
@@ -112,8 +112,8 @@ func (e *mysqlEngine) prepare(ctx context.Context) error {
 	return e.explain(e.check(ctx))
 }
 
-// with calls a function with a connection.
-func (e *mysqlEngine) with(ctx context.Context, config *mysql.Config, use func(*sql.DB) error) error {
+// withConnection calls a function with a connection.
+func (e *mysqlEngine) withConnection(ctx context.Context, config *mysql.Config, use func(*sql.DB) error) error {
 	connector, err := mysql.NewConnector(config)
 	if err != nil {
 		return err
@@ -128,7 +128,7 @@ func (e *mysqlEngine) with(ctx context.Context, config *mysql.Config, use func(*
 
 // check connects once and reads what kind of server it is.
 func (e *mysqlEngine) check(ctx context.Context) error {
-	return e.with(ctx, e.config, func(db *sql.DB) error {
+	return e.withConnection(ctx, e.config, func(db *sql.DB) error {
 		var version string
 		var readOnly bool
 		if err := db.QueryRowContext(ctx, "SELECT VERSION(), @@global.read_only").Scan(&version, &readOnly); err != nil {

@@ -40,7 +40,7 @@ func TestExpectations(t *testing.T) {
 			m.recordWrite(Host, theKey(), at("a", "10"))
 			return m.isStale(Host, theKey(), at("a", "10"))
 		}, false},
-		"Surpassed": {"A binding made a version that its answer did not name.", func(m *expectations, _ *clocktesting.FakeClock) bool {
+		"NewerWrite": {"A binding made a version that its answer did not name.", func(m *expectations, _ *clocktesting.FakeClock) bool {
 			m.recordNewerWrite(Virtual, theKey(), at("a", "10"))
 			return m.isStale(Virtual, theKey(), at("a", "10"))
 		}, true},

@@ -81,7 +81,7 @@ func pods() Kind {
 			virtual.Status = host.Status
 			return nil
 		},
-		EndsWithHost: true,
+		EvictedWithCopy: true,
 		Started: func(_ Scope, virtual, host *corev1.Pod) bool {
 			return virtual.Spec.NodeName != "" || host != nil && host.Spec.NodeName != ""
 		},
@@ -292,7 +292,7 @@ func groupKind(group, kind string) schema.GroupKind {
 	return schema.GroupKind{Group: group, Kind: kind}
 }
 
-// volumes returns a kind of the host with a Source: one virtual volume per bound claim.
+// volumes returns a kind of the host with a FindOriginal: one virtual volume per bound claim.
 func volumes() Kind {
 	const byVolume = "volume"
 	return Define("volumes", Resource[*corev1.PersistentVolume, *corev1.PersistentVolumeClaim]{
@@ -301,7 +301,7 @@ func volumes() Kind {
 		Origin: func(_ Scope, host *corev1.PersistentVolumeClaim) (types.NamespacedName, bool) {
 			return types.NamespacedName{Name: host.Spec.VolumeName}, host.Spec.VolumeName != ""
 		},
-		Source: func(s Scope, virtual types.NamespacedName) (*corev1.PersistentVolumeClaim, bool, error) {
+		FindOriginal: func(s Scope, virtual types.NamespacedName) (*corev1.PersistentVolumeClaim, bool, error) {
 			var claims corev1.PersistentVolumeClaimList
 			err := s.Host.List(s.Context, &claims, client.InNamespace(s.Cluster.Namespace), client.MatchingFields{byVolume: virtual.Name})
 			if err != nil || len(claims.Items) == 0 {

@@ -129,7 +129,7 @@ func (b *hostBreaker) trip(cause error, probe func() error) {
 // probeOnce probes the host after a failed request, and trips the breaker if the host does not
 // answer. It waits up to decisionTimeout for the result. Requests that fail at the same time
 // share one probe.
-func (b *hostBreaker) probeOnce(ctx context.Context, doubt error, probe func() error) {
+func (b *hostBreaker) probeOnce(ctx context.Context, failure error, probe func() error) {
 	b.mu.Lock()
 	if b.cause != nil {
 		b.mu.Unlock()
@@ -139,7 +139,7 @@ func (b *hostBreaker) probeOnce(ctx context.Context, doubt error, probe func() e
 	if decision == nil {
 		decision = make(chan struct{})
 		b.decision = decision
-		go b.decide(decision, doubt, probe)
+		go b.decide(decision, failure, probe)
 	}
 	b.mu.Unlock()
 	select {
@@ -150,12 +150,12 @@ func (b *hostBreaker) probeOnce(ctx context.Context, doubt error, probe func() e
 }
 
 // decide probes once and records the result.
-func (b *hostBreaker) decide(decision chan struct{}, doubt error, probe func() error) {
+func (b *hostBreaker) decide(decision chan struct{}, failure error, probe func() error) {
 	err := probe()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if err != nil {
-		b.trip(doubt, probe)
+		b.trip(failure, probe)
 	} else {
 		b.answeredAt = b.clock.Now()
 	}
@@ -296,7 +296,7 @@ func (t *breakerTransport) observe(request *http.Request, response *http.Respons
 	case err != nil && (errors.Is(err, errThrottled) || errors.Is(ctx.Err(), context.Canceled)):
 		// The request was not sent, or the caller gave it up.
 	case err != nil:
-		// Also a request that timed out is only a doubt: its timeout may have been too short.
+		// A request that timed out proves nothing: its timeout may have been too short.
 		t.breaker.probeOnce(ctx, err, probe)
 	case isUnavailable(response.StatusCode):
 		cause := fmt.Errorf("it answers %s", response.Status)

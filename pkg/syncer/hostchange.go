@@ -26,7 +26,7 @@ func (e *Engine) ChangeHostFirst(ctx context.Context, kind string, virtual clien
 	e.mu.Lock()
 	runner, ok := e.runners[kind]
 	e.mu.Unlock()
-	if !ok || runner.kind.owner != Host || runner.kind.source != nil {
+	if !ok || runner.kind.owner != Host || runner.kind.findOriginal != nil {
 		return fmt.Errorf("kind %s has no copies of host objects", kind)
 	}
 	r, key := runner.reconciler, client.ObjectKeyFromObject(virtual)

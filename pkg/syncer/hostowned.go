@@ -23,7 +23,7 @@ func (r *reconciler) reconcileHostOwned(s Scope, key types.NamespacedName) error
 	if err != nil {
 		return err
 	}
-	if r.expectations.isStale(Virtual, key, virtual) || r.kind.source == nil && r.expectations.isStale(Host, key, host) {
+	if r.expectations.isStale(Virtual, key, virtual) || r.kind.findOriginal == nil && r.expectations.isStale(Host, key, host) {
 		s.RequeueAfter(expectationLife)
 		return nil
 	}
@@ -78,8 +78,8 @@ func (r *reconciler) isCopy(virtual client.Object) bool {
 // findOriginal returns the host object behind a virtual key as the cache has it, nil if
 // there is none.
 func (r *reconciler) findOriginal(s Scope, key types.NamespacedName) (client.Object, error) {
-	if r.kind.source != nil {
-		host, err := r.kind.source(s, key)
+	if r.kind.findOriginal != nil {
+		host, err := r.kind.findOriginal(s, key)
 		if err != nil {
 			return nil, fmt.Errorf("cannot find the host object behind %s: %w", key, err)
 		}
@@ -175,12 +175,12 @@ func (r *reconciler) keepUnselected(s Scope, key types.NamespacedName, virtual c
 
 // isHostCacheLate reports whether the original of a virtual copy exists although the cache does
 // not show it. It asks the API server, unless a watch has delivered the deletion of that
-// very original. If the kind has a Source, there may be other originals, so Source is called
+// very original. If the kind has a FindOriginal, there may be other originals, so it is called
 // with a live reader. That may also return objects that the watch does not select.
 func (r *reconciler) isHostCacheLate(s Scope, key types.NamespacedName, virtual client.Object) (bool, error) {
-	if r.kind.source != nil {
+	if r.kind.findOriginal != nil {
 		s.Host = r.liveHostReader()
-		host, err := r.kind.source(s, key)
+		host, err := r.kind.findOriginal(s, key)
 		if err != nil {
 			return false, fmt.Errorf("cannot verify that the host object behind %s is deleted: %w", key, err)
 		}

@@ -30,8 +30,8 @@ type Kind struct {
 	createsNamespace    bool
 
 	origin func(s Scope, host client.Object) (types.NamespacedName, bool)
-	// source is nil for a kind whose host objects are named by names.
-	source func(s Scope, virtual types.NamespacedName) (client.Object, error)
+	// findOriginal is nil for a kind whose host objects are named by names.
+	findOriginal func(s Scope, virtual types.NamespacedName) (client.Object, error)
 	// isCopy is nil for a kind that shares the type of its copies with no other.
 	isCopy func(virtual client.Object) bool
 	// want is never called without the owner's object. The other one may be nil.
@@ -46,13 +46,13 @@ type Kind struct {
 	// refusedResize is nil for a kind that does not show refusals of a resize in its objects.
 	refusedResize func(s Scope, virtual, host client.Object, reason string)
 
-	endsWithHost bool
-	started      func(s Scope, virtual, host client.Object) bool
-	leastGrace   func(host client.Object) int64 // nil if every copy may go at once
-	outlives     bool
-	statusBlind  bool
-	metadataOnly bool
-	also         []Watch
+	evictedWithCopy bool
+	started         func(s Scope, virtual, host client.Object) bool
+	leastGrace      func(host client.Object) int64 // nil if every copy may go at once
+	outlives        bool
+	statusBlind     bool
+	metadataOnly    bool
+	also            []Watch
 	// load is nil for a kind that needs no state outside the two objects.
 	load func(s Scope, virtual, host client.Object) (any, error)
 	// lost is nil for a kind without a final state.
@@ -103,7 +103,7 @@ func Define[V, H client.Object](name string, r Resource[V, H]) Kind {
 		places:     r.Places,
 
 		createsNamespace: r.CreatesNamespace,
-		endsWithHost:     r.EndsWithHost,
+		evictedWithCopy:  r.EvictedWithCopy,
 		outlives:         r.Outlives,
 		statusBlind:      r.StatusBlind,
 		metadataOnly:     r.MetadataOnly,
@@ -123,9 +123,9 @@ func Define[V, H client.Object](name string, r Resource[V, H]) Kind {
 		virtual, _, ours := translate.Origin(s.Cluster, r.Names, host)
 		return virtual, ours
 	}
-	if r.Source != nil {
-		k.source = func(s Scope, virtual types.NamespacedName) (client.Object, error) {
-			host, found, err := r.Source(s, virtual)
+	if r.FindOriginal != nil {
+		k.findOriginal = func(s Scope, virtual types.NamespacedName) (client.Object, error) {
+			host, found, err := r.FindOriginal(s, virtual)
 			if err != nil || !found {
 				return nil, err
 			}
@@ -191,14 +191,14 @@ func validate[V, H client.Object](name string, r Resource[V, H]) error {
 		problem string
 	}{
 		{name == "", "a kind needs a name"},
-		{r.Names == nil && r.Source == nil, "kind %s does not specify how its host objects are found"},
-		{r.Owner == Virtual && (r.Source != nil || r.Names == nil), "kind %s belongs to the virtual side, whose host objects are found by name alone"},
+		{r.Names == nil && r.FindOriginal == nil, "kind %s does not specify how its host objects are found"},
+		{r.Owner == Virtual && (r.FindOriginal != nil || r.Names == nil), "kind %s belongs to the virtual side, whose host objects are found by name alone"},
 		{r.Names == nil && r.Origin == nil, "kind %s does not specify which virtual object a host object is for"},
 		{keepsCopiesWithoutName(r), "kind %s keeps copies of unselected host objects, which it does not find by name"},
 		{r.Places != nil && r.Owner == Virtual, "kind %s watches places, but its host copies are all in the host namespace"},
-		{r.MetadataOnly && (r.Owner == Host || r.EndsWithHost), "kind %s needs the whole virtual object, its cache cannot have metadata only"},
-		{r.LeastGrace != nil && !r.EndsWithHost, "kind %s has a least grace period but does not end with its host copy"},
-		{r.EndsWithHost && r.Started == nil, "kind %s ends with its host copy but does not specify when it had one"},
+		{r.MetadataOnly && (r.Owner == Host || r.EvictedWithCopy), "kind %s needs the whole virtual object, its cache cannot have metadata only"},
+		{r.LeastGrace != nil && !r.EvictedWithCopy, "kind %s has a least grace period but does not end with its host copy"},
+		{r.EvictedWithCopy && r.Started == nil, "kind %s ends with its host copy but does not specify when it had one"},
 	} {
 		if rule.broken {
 			problems = append(problems, errors.New(strings.ReplaceAll(rule.problem, "%s", name)))
@@ -210,7 +210,7 @@ func validate[V, H client.Object](name string, r Resource[V, H]) error {
 // keepsCopiesWithoutName reports whether a resource keeps copies of unselected host objects,
 // although the engine cannot find those objects by name.
 func keepsCopiesWithoutName[V, H client.Object](r Resource[V, H]) bool {
-	return r.Unselected != nil && (r.Owner != Host || r.Source != nil)
+	return r.Unselected != nil && (r.Owner != Host || r.FindOriginal != nil)
 }
 
 // newEmptyFunc returns a function that returns empty objects of type T.

@@ -15,20 +15,20 @@ import (
 func TestDefineSaysWhatIsMissing(t *testing.T) {
 	t.Parallel()
 	type resource = Resource[*corev1.ConfigMap, *corev1.ConfigMap]
-	source := func(Scope, types.NamespacedName) (*corev1.ConfigMap, bool, error) { return nil, false, nil }
+	findOriginal := func(Scope, types.NamespacedName) (*corev1.ConfigMap, bool, error) { return nil, false, nil }
 	tests := map[string]struct {
 		reason string
 		name   string
 		r      resource
 		want   []string // parts of the error
 	}{
-		"Complete":      {reason: "Names are enough.", name: "x", r: resource{Names: translate.Hashed}},
-		"NoName":        {reason: "A kind is called something.", r: resource{Names: translate.Hashed}, want: []string{"needs a name"}},
-		"NotFound":      {reason: "The host object must be found somehow.", name: "x", want: []string{"how its host objects are found", "which virtual object"}},
-		"SourceVirtual": {reason: "What goes down has a name.", name: "x", r: resource{Names: translate.Hashed, Source: source}, want: []string{"by name alone"}},
-		"NoStarted":     {reason: "What ends must have started.", name: "x", r: resource{Names: translate.Hashed, EndsWithHost: true}, want: []string{"does not specify when"}},
-		"GraceAlone":    {reason: "Only what ends with the host has one.", name: "x", r: resource{Names: translate.Hashed, LeastGrace: func(*corev1.ConfigMap) int64 { return 1 }}, want: []string{"least grace period"}},
-		"AllAtOnce":     {reason: "All problems are told at once.", r: resource{Names: translate.Hashed, EndsWithHost: true}, want: []string{"needs a name", "does not specify when"}},
+		"Complete":            {reason: "Names are enough.", name: "x", r: resource{Names: translate.Hashed}},
+		"NoName":              {reason: "A kind is called something.", r: resource{Names: translate.Hashed}, want: []string{"needs a name"}},
+		"NotFound":            {reason: "The host object must be found somehow.", name: "x", want: []string{"how its host objects are found", "which virtual object"}},
+		"FindOriginalVirtual": {reason: "What goes down has a name.", name: "x", r: resource{Names: translate.Hashed, FindOriginal: findOriginal}, want: []string{"by name alone"}},
+		"NoStarted":           {reason: "What ends must have started.", name: "x", r: resource{Names: translate.Hashed, EvictedWithCopy: true}, want: []string{"does not specify when"}},
+		"GraceAlone":          {reason: "Only what ends with the host has one.", name: "x", r: resource{Names: translate.Hashed, LeastGrace: func(*corev1.ConfigMap) int64 { return 1 }}, want: []string{"least grace period"}},
+		"AllAtOnce":           {reason: "All problems are told at once.", r: resource{Names: translate.Hashed, EvictedWithCopy: true}, want: []string{"needs a name", "does not specify when"}},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -39,7 +39,7 @@ type suspectCache struct {
 // that a watch never delivered. It counts them, makes the watch list again, and enqueues the
 // objects.
 func (e *Engine) compareLive(ctx context.Context) {
-	var doubts []suspectCache
+	var suspects []suspectCache
 	for _, side := range []*connection{e.virtual, e.host} {
 		for _, w := range side.watches.list() {
 			if !w.informer.HasSynced() || side.watches.away() != nil {
@@ -53,11 +53,11 @@ func (e *Engine) compareLive(ctx context.Context) {
 			}
 			e.recordVersion(w, seen, live.revision)
 			if missed := findMissed(w, live); len(missed) > 0 {
-				doubts = append(doubts, suspectCache{side, w, live, missed})
+				suspects = append(suspects, suspectCache{side, w, live, missed})
 			}
 		}
 	}
-	if len(doubts) == 0 {
+	if len(suspects) == 0 {
 		return
 	}
 	select {
@@ -65,9 +65,9 @@ func (e *Engine) compareLive(ctx context.Context) {
 		return
 	case <-e.options.Clock.After(cacheLag):
 	}
-	for _, d := range doubts {
-		if err := e.confirmMissed(ctx, d); err != nil {
-			e.log.V(2).Info("Cannot compare a cache with the API server", "watch", d.watch.name, "err", err.Error())
+	for _, suspect := range suspects {
+		if err := e.confirmMissed(ctx, suspect); err != nil {
+			e.log.V(2).Info("Cannot compare a cache with the API server", "watch", suspect.watch.name, "err", err.Error())
 		}
 	}
 }

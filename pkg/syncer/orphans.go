@@ -107,7 +107,7 @@ func (r *reconciler) deleteUnwanted(s Scope, key types.NamespacedName, host clie
 // orphanGrace returns the grace period for the deletion of an orphan. nil means the grace
 // period of the orphan itself.
 func (r *reconciler) orphanGrace(host client.Object) *int64 {
-	if r.kind.endsWithHost {
+	if r.kind.evictedWithCopy {
 		return r.atLeastGrace(host, new(int64))
 	}
 	return nil

@@ -26,7 +26,7 @@ func sharedMaps(places ...Place) Kind {
 		Origin: func(_ Scope, host *corev1.ConfigMap) (types.NamespacedName, bool) {
 			return types.NamespacedName{Namespace: "web", Name: host.Name}, true
 		},
-		Source: func(s Scope, virtual types.NamespacedName) (*corev1.ConfigMap, bool, error) {
+		FindOriginal: func(s Scope, virtual types.NamespacedName) (*corev1.ConfigMap, bool, error) {
 			host := &corev1.ConfigMap{}
 			err := s.Host.Get(s.Context, types.NamespacedName{Namespace: "operator", Name: virtual.Name}, host)
 			return host, err == nil, client.IgnoreNotFound(err)
@@ -97,7 +97,7 @@ func TestPlaces(t *testing.T) {
 	host.await(t, map[string]int{hostSecrets: 1})
 }
 
-// TestCopyIsNoLongerSelected takes a host object out of the selection of a kind with a Source.
+// TestCopyIsNoLongerSelected takes a host object out of the selection of a kind with a FindOriginal.
 // The API server still has it, and its copy goes all the same.
 func TestCopyIsNoLongerSelected(t *testing.T) {
 	t.Parallel()

@@ -104,11 +104,11 @@ type Resource[V, H client.Object] struct {
 	// host object.
 	Origin func(s Scope, host H) (types.NamespacedName, bool)
 
-	// Source returns the host object behind a virtual key, and false if there is none. It is for
+	// FindOriginal returns the host object behind a virtual key, and false if there is none. It is for
 	// kinds of the host whose virtual object has another name or several originals. The engine
-	// then does not use Names. Source reads s.Host through one of Indexes. Among several
+	// then does not use Names. FindOriginal reads s.Host through one of Indexes. Among several
 	// originals, it must always choose the same one. nil means that Names finds the host object.
-	Source func(s Scope, virtual types.NamespacedName) (H, bool, error)
+	FindOriginal func(s Scope, virtual types.NamespacedName) (H, bool, error)
 
 	// IsCopy reports whether a virtual object with the annotation [labels.HostUID] is a copy of
 	// this kind. It is for kinds of the host whose copies have the same type: each copy must
@@ -185,7 +185,7 @@ type Resource[V, H client.Object] struct {
 	// Unselected changes the virtual copy of a host object that exists but is no longer
 	// selected by the watch. It reports whether the copy must stay, because other objects need
 	// it. A watch of Also must requeue the copy when that may change. It requires Owner Host and
-	// no Source. nil means that such copies are deleted.
+	// no FindOriginal. nil means that such copies are deleted.
 	Unselected func(s Scope, virtual V) (bool, error)
 
 	// Refused shows in the virtual object that the host has refused its copy, with the reason.
@@ -196,21 +196,21 @@ type Resource[V, H client.Object] struct {
 	// records an Event. nil means that the Event is enough.
 	RefusedResize func(s Scope, virtual V, host H, reason string)
 
-	// EndsWithHost is true if the loss of the host copy ends the virtual object, once Started
+	// EvictedWithCopy is true if the loss of the host copy evicts the virtual object, once Started
 	// returns true. Only pods set it. Default: a lost host copy is created again.
-	EndsWithHost bool
+	EvictedWithCopy bool
 	// Started reports whether the virtual object has had a host copy that may have run. host
 	// is the copy, or the last state of a deleted copy that this process has seen, else nil.
-	// EndsWithHost requires it.
+	// EvictedWithCopy requires it.
 	Started func(s Scope, virtual V, host H) bool
 	// Lost sets the final state of a virtual object that has lost its host copy, before it is
-	// deleted. It must not change an object that has a final state. It requires EndsWithHost.
+	// deleted. It must not change an object that has a final state. It requires EvictedWithCopy.
 	// nil means that the kind has no final state.
 	Lost func(s Scope, virtual V) error
 
 	// LeastGrace returns the shortest grace period, in seconds, with which the engine may delete
 	// a host copy. It also applies if the deletion of the virtual object was forced. It requires
-	// EndsWithHost. nil means 0.
+	// EvictedWithCopy. nil means 0.
 	LeastGrace func(host H) int64
 
 	// Outlives is true if copies stay when their originals are deleted. The engine then never

@@ -121,7 +121,7 @@ func (r *reconciler) deletionOf(side Side, key types.NamespacedName, object clie
 		uid := object.GetUID()
 		return deletion{uid: uid}, virtual.GetAnnotations()[labels.HostUID] == string(uid)
 	default:
-		return r.hostDeletion(key, virtual, object), r.kind.endsWithHost && virtual.GetUID() == virtualUID(object)
+		return r.hostDeletion(key, virtual, object), r.kind.evictedWithCopy && virtual.GetUID() == virtualUID(object)
 	}
 }
 

@@ -192,7 +192,7 @@ func TestFinalStateIsTheLastSeen(t *testing.T) {
 	}
 }
 
-// TestVolumeIsNotGoneInALateCache takes a kind with a Source whose cache is late.
+// TestVolumeIsNotGoneInALateCache takes a kind with a FindOriginal whose cache is late.
 func TestVolumeIsNotGoneInALateCache(t *testing.T) {
 	t.Parallel()
 	c := clocktesting.NewFakeClock(testStart())

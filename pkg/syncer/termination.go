@@ -60,7 +60,7 @@ func (r *reconciler) completeTermination(s Scope, key types.NamespacedName, virt
 // isLost reports whether a virtual object has lost its host copy after that ran. A copy
 // that Sublet removed on purpose is not lost.
 func (r *reconciler) isLost(s Scope, key types.NamespacedName, virtual client.Object) bool {
-	if !r.kind.endsWithHost || isRemoved(virtual) {
+	if !r.kind.evictedWithCopy || isRemoved(virtual) {
 		return false
 	}
 	seen, _ := r.sightings.findDeletion(Host, key, virtual.GetUID())

@@ -56,7 +56,7 @@ func (r *reconciler) syncToHost(s Scope, key types.NamespacedName, virtual, host
 	switch {
 	case err != nil:
 		return fmt.Errorf("cannot decide whether %s gets a host copy: %w", key, err)
-	case isTerminating(virtual) && r.kind.endsWithHost:
+	case isTerminating(virtual) && r.kind.evictedWithCopy:
 		return r.syncTermination(s, key, virtual, host)
 	case !wanted:
 		return r.deleteUnwanted(s, key, host)
@@ -207,7 +207,7 @@ func (r *reconciler) buildHost(s Scope, key types.NamespacedName, virtual, host 
 func (r *reconciler) syncBoth(s Scope, key types.NamespacedName, virtual, host client.Object) error {
 	up := r.writeUp(s, key, host, virtual)
 	if isTerminating(host) {
-		if r.kind.endsWithHost && !isTerminating(virtual) && !isRemoved(virtual) && r.kind.started(s, virtual, host) {
+		if r.kind.evictedWithCopy && !isTerminating(virtual) && !isRemoved(virtual) && r.kind.started(s, virtual, host) {
 			return errors.Join(up, r.deleteVirtual(s, key, virtual, host.GetDeletionGracePeriodSeconds()))
 		}
 		return up

@@ -30,7 +30,7 @@ func (r *reconciler) writeUp(s Scope, key types.NamespacedName, host, virtual cl
 		return fmt.Errorf("cannot patch virtual object %s: %w", key, err)
 	}
 	switch {
-	case r.kind.owner == Host && (r.kind.source == nil || !r.isCopy(after)):
+	case r.kind.owner == Host && (r.kind.findOriginal == nil || !r.isCopy(after)):
 		// A copy with several originals keeps the UID of the one that it was created from.
 		setHostUID(after, host)
 	case r.kind.owner == Virtual && !isTerminating(host) && r.checkPaused() == nil:

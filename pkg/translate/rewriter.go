@@ -66,11 +66,11 @@ func (r *Rewriter) Rewrite(text string) string {
 	if text == "" {
 		return ""
 	}
-	return r.replace(r.hide(text, hostOnly()))
+	return r.replace(r.replaceHostOnly(text, hostOnly()))
 }
 
-// hide returns a text in which the parts and the host namespace are replaced.
-func (r *Rewriter) hide(text string, parts []hostOnlyText) string {
+// replaceHostOnly returns a text in which the parts and the host namespace are replaced.
+func (r *Rewriter) replaceHostOnly(text string, parts []hostOnlyText) string {
 	for _, hidden := range parts {
 		text = hidden.pattern.ReplaceAllString(text, hidden.replacement)
 	}
@@ -108,7 +108,7 @@ func (r *Rewriter) replace(text string) string {
 // RewriteError returns the message of a host error with virtual names, as Rewrite does. It also
 // removes addresses, which in errors are those of the host's API server and webhooks.
 func (r *Rewriter) RewriteError(message string) string {
-	return r.replace(r.hide(message, append(hostOnly(), hostAddresses()...)))
+	return r.replace(r.replaceHostOnly(message, append(hostOnly(), hostAddresses()...)))
 }
 
 // hostOnlyText is a part of a text that a tenant must not read.

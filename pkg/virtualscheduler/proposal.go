@@ -35,7 +35,7 @@ func throughPod() proposalPath {
 // throughMemory returns the path of a proposal that the syncer reads in memory. No attempt has
 // failed before, so a reason in the status is the host's answer.
 func throughMemory() proposalPath {
-	return proposalPath{lag: memoryLag, onUnschedulable: stepRefuse}
+	return proposalPath{lag: memoryLag, onUnschedulable: stepEnd}
 }
 
 // proposalStep is what the plugin does with a pod that waits for the host.
@@ -46,13 +46,13 @@ const (
 	stepWait proposalStep = iota
 	// stepPropose writes the proposal into the pod.
 	stepPropose
-	// stepRefuse ends the attempt with the host's reason.
-	stepRefuse
+	// stepEnd ends the attempt with the host's reason.
+	stepEnd
 )
 
-// next returns the step for a pod that is not bound. wasSeen specifies that the cache has shown
+// nextStep returns the step for a pod that is not bound. wasSeen specifies that the cache has shown
 // the proposal, and isDue that it did not in time.
-func (p proposalPath) next(pod *corev1.Pod, node string, wasSeen, isDue bool) proposalStep {
+func (p proposalPath) nextStep(pod *corev1.Pod, node string, wasSeen, isDue bool) proposalStep {
 	switch {
 	case translate.Proposed(pod) == node:
 		return stepWait
@@ -61,7 +61,7 @@ func (p proposalPath) next(pod *corev1.Pod, node string, wasSeen, isDue bool) pr
 		return stepPropose
 	case wasSeen:
 		// The syncer has withdrawn the proposal.
-		return stepRefuse
+		return stepEnd
 	case translate.IsUnschedulable(pod):
 		return p.onUnschedulable
 	case isDue:
@@ -89,10 +89,10 @@ func (p *plugin) awaitHost(ctx context.Context, pod *corev1.Pod, node string, pa
 			return fwk.AsStatus(errors.New("the pod was deleted while the host was asked"))
 		}
 		wasSeen = wasSeen || translate.Proposed(current) == node
-		switch path.next(current, node, wasSeen, isDue) {
+		switch path.nextStep(current, node, wasSeen, isDue) {
 		case stepWait:
-		case stepRefuse:
-			return p.refuse(pod, node, refusalReason(current))
+		case stepEnd:
+			return p.endAttempt(pod, node, refusalReason(current))
 		case stepPropose:
 			p.propose(ctx, current, node)
 			timer.Reset(proposalRetry)
@@ -108,9 +108,9 @@ func (p *plugin) awaitHost(ctx context.Context, pod *corev1.Pod, node string, pa
 	}
 }
 
-// refuse ends an attempt with the host's reason and plans the next one. The words
+// endAttempt ends an attempt with the host's reason and plans the next one. The words
 // are those of the pod's condition, so that the scheduler has nothing to add to it.
-func (p *plugin) refuse(pod *corev1.Pod, node, reason string) *fwk.Status {
+func (p *plugin) endAttempt(pod *corev1.Pod, node, reason string) *fwk.Status {
 	p.backoff.recordRefusal(pod.UID, node, reason, func() {
 		p.handle.Activate(klog.Background(), map[string]*corev1.Pod{pod.Namespace + "/" + pod.Name: pod})
 	})

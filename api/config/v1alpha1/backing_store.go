@@ -32,7 +32,7 @@ type Etcd struct {
 type EmbeddedEtcd struct {
 	// Run etcd in the control plane process. With auto, it runs unless another store is enabled.
 	// Default: auto
-	Enabled Toggle `json:"enabled"`
+	Enabled Switch `json:"enabled"`
 	// Size in bytes that the database file may reach. 0 means that it follows from the volume and the
 	// memory limit.
 	// Default: "0"
@@ -145,7 +145,7 @@ func (b *BackingStore) enabled() []Store {
 			enabled = append(enabled, choice.store)
 		}
 	}
-	if b.Etcd.Embedded.Enabled == ToggleOn || b.Etcd.Embedded.Enabled == ToggleAuto && len(enabled) == 0 {
+	if b.Etcd.Embedded.Enabled == SwitchOn || b.Etcd.Embedded.Enabled == SwitchAuto && len(enabled) == 0 {
 		enabled = append(enabled, StoreEmbeddedEtcd)
 	}
 	return enabled
@@ -201,7 +201,7 @@ func externalEtcdCombinations() []Combination {
 
 func defaultBackingStore() BackingStore {
 	return BackingStore{
-		Etcd:     Etcd{Embedded: EmbeddedEtcd{Enabled: ToggleAuto, Quota: resource.MustParse("0")}},
+		Etcd:     Etcd{Embedded: EmbeddedEtcd{Enabled: SwitchAuto, Quota: resource.MustParse("0")}},
 		Database: defaultDatabase(),
 		MoveFrom: MoveFrom{Database: MoveFromDatabase{External: defaultDatabase().External}},
 		Backup:   defaultBackup(),

@@ -45,9 +45,9 @@ func (b *BackingStore) Source() (source BackingStore, ok bool) {
 	source = BackingStore{Etcd: Etcd{External: b.MoveFrom.Etcd.External}, Database: Database{
 		Embedded: EmbeddedDatabase{Enabled: b.MoveFrom.Database.Embedded.Enabled}, External: b.MoveFrom.Database.External,
 	}}
-	source.Etcd.Embedded.Enabled = ToggleOff
+	source.Etcd.Embedded.Enabled = SwitchOff
 	if b.MoveFrom.Etcd.Embedded.Enabled {
-		source.Etcd.Embedded = EmbeddedEtcd{Enabled: ToggleOn, Quota: b.Etcd.Embedded.Quota}
+		source.Etcd.Embedded = EmbeddedEtcd{Enabled: SwitchOn, Quota: b.Etcd.Embedded.Quota}
 	}
 	return source, len(source.enabled()) > 0
 }
@@ -140,9 +140,9 @@ func (b *BackingStore) TargetFor(store Store) (settings BackingStore, belowMoveF
 // only returns the settings with one store enabled and all others disabled.
 func (b *BackingStore) only(store Store) BackingStore {
 	one := *b
-	one.Etcd.Embedded.Enabled = ToggleOff
+	one.Etcd.Embedded.Enabled = SwitchOff
 	if store == StoreEmbeddedEtcd {
-		one.Etcd.Embedded.Enabled = ToggleOn
+		one.Etcd.Embedded.Enabled = SwitchOn
 	}
 	one.Etcd.External.Enabled = store == StoreExternalEtcd
 	one.Database.Embedded.Enabled = store == StoreSQLite

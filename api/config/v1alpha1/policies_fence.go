@@ -6,7 +6,7 @@ type Fence struct {
 	// Create the policy and its binding, which needs Kubernetes 1.30 on the host and the permission to
 	// create them. auto does where the host has the API and the release has a ClusterRole anyway.
 	// Default: auto
-	Enabled Toggle `json:"enabled"`
+	Enabled Switch `json:"enabled"`
 }
 
-func defaultFence() Fence { return Fence{Enabled: ToggleAuto} }
+func defaultFence() Fence { return Fence{Enabled: SwitchAuto} }

@@ -12,7 +12,7 @@ type LimitRange struct {
 	// Whether the chart creates a LimitRange in the namespace of the release. auto is on with
 	// resourceQuota: a quota on requests or limits refuses each pod without them.
 	// Default: auto
-	Enabled Toggle `json:"enabled"`
+	Enabled Switch `json:"enabled"`
 	// Limits of a container that sets none. Unlike in vCluster, none by default. cpu holds for the control plane, DNS pods
 	// and hooks too, unless their own resources have a limit of it.
 	// Default: {}
@@ -38,12 +38,12 @@ type LimitRange struct {
 
 // HasLimitRange reports whether the chart creates a LimitRange.
 func (p Policies) HasLimitRange() bool {
-	return p.LimitRange.Enabled == ToggleOn || p.LimitRange.Enabled == ToggleAuto && p.HasResourceQuota()
+	return p.LimitRange.Enabled == SwitchOn || p.LimitRange.Enabled == SwitchAuto && p.HasResourceQuota()
 }
 
 func defaultLimitRange() LimitRange {
 	return LimitRange{
-		Enabled: ToggleAuto,
+		Enabled: SwitchAuto,
 		Default: corev1.ResourceList{},
 		DefaultRequest: corev1.ResourceList{
 			corev1.ResourceCPU:    resource.MustParse("10m"),

@@ -22,32 +22,32 @@ func TestCopyCounts(t *testing.T) {
 	for _, c := range []struct {
 		reason       string
 		count, quota corev1.ResourceList
-		enabled      v1alpha1.Toggle
+		enabled      v1alpha1.Switch
 		want         map[string]int64
 	}{
 		{
 			"without a quota the settings count",
-			list("others", "10"), list("count/secrets", "5"), v1alpha1.ToggleOff, map[string]int64{"others": 10},
+			list("others", "10"), list("count/secrets", "5"), v1alpha1.SwitchOff, map[string]int64{"others": 10},
 		},
 		{
 			"below the quota there is room for helm's Secrets",
-			list("secrets", "500"), list("count/secrets", "100"), v1alpha1.ToggleAuto, map[string]int64{"secrets": 68},
+			list("secrets", "500"), list("count/secrets", "100"), v1alpha1.SwitchAuto, map[string]int64{"secrets": 68},
 		},
 		{
 			"a resource without a limit has that of the quota",
-			list("secrets", "0"), list("count/secrets", "100"), v1alpha1.ToggleOn, map[string]int64{"secrets": 68},
+			list("secrets", "0"), list("count/secrets", "100"), v1alpha1.SwitchOn, map[string]int64{"secrets": 68},
 		},
 		{
 			"a small quota is shared by halves",
-			list("others", "500"), list("configmaps", "4"), v1alpha1.ToggleOn, map[string]int64{"others": 500, "configmaps": 2},
+			list("others", "500"), list("configmaps", "4"), v1alpha1.SwitchOn, map[string]int64{"others": 500, "configmaps": 2},
 		},
 		{
 			"count/pods counts finished pods too, and is not for the host",
-			list("others", "500"), list("pods", "5", "count/pods", "20"), v1alpha1.ToggleOn, map[string]int64{"others": 500, "pods": 20},
+			list("others", "500"), list("pods", "5", "count/pods", "20"), v1alpha1.SwitchOn, map[string]int64{"others": 500, "pods": 20},
 		},
 		{
 			"a quota with enough room changes nothing",
-			list("configmaps", "10"), list("count/configmaps", "100"), v1alpha1.ToggleOn, map[string]int64{"configmaps": 10},
+			list("configmaps", "10"), list("count/configmaps", "100"), v1alpha1.SwitchOn, map[string]int64{"configmaps": 10},
 		},
 	} {
 		policies := v1alpha1.Default().Policies

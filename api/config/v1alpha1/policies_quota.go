@@ -12,7 +12,7 @@ type ResourceQuota struct {
 	// Whether the chart creates ResourceQuotas in the namespace of the release. auto is on, unlike in
 	// vCluster, where it depends on limitRange.enabled.
 	// Default: auto
-	Enabled Toggle `json:"enabled"`
+	Enabled Switch `json:"enabled"`
 	// Hard limits. pods, cpu, memory and their requests and limits count the tenant's pods alone. The
 	// control plane itself counts count/pods, finished pods among them. All other keys count the objects
 	// of the release too. Unlike vCluster, there are no limits.* by default:
@@ -35,7 +35,7 @@ type ResourceQuota struct {
 }
 
 // HasResourceQuota reports whether the chart creates ResourceQuotas.
-func (p Policies) HasResourceQuota() bool { return p.ResourceQuota.Enabled != ToggleOff }
+func (p Policies) HasResourceQuota() bool { return p.ResourceQuota.Enabled != SwitchOff }
 
 func defaultResourceQuota() ResourceQuota {
 	quota := corev1.ResourceList{}
@@ -54,7 +54,7 @@ func defaultResourceQuota() ResourceQuota {
 		quota[key] = resource.MustParse(value)
 	}
 	return ResourceQuota{
-		Enabled: ToggleAuto, Quota: quota,
+		Enabled: SwitchAuto, Quota: quota,
 		Scopes: []corev1.ResourceQuotaScope{}, Labels: map[string]string{}, Annotations: map[string]string{},
 	}
 }

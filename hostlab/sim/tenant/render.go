@@ -52,7 +52,7 @@ func Render(o Options) ([]*unstructured.Unstructured, error) {
 }
 
 // decode reads the objects of a file of YAML documents. Empty documents, which
-// a toggle leaves behind, are skipped.
+// a disabled setting leaves behind, are skipped.
 func decode(file []byte) ([]*unstructured.Unstructured, error) {
 	var objects []*unstructured.Unstructured
 	documents := yamlreader.NewYAMLReader(bufio.NewReader(bytes.NewReader(file)))

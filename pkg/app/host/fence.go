@@ -85,12 +85,12 @@ func (f *fence) RoundTrip(request *http.Request) (*http.Response, error) {
 	}
 	if f.mayLead == nil || request.Context().Value(hostFirstKey{}) != nil {
 		if err := f.mayWrite(); err != nil {
-			return refuse(request, err)
+			return newConflict(request, err)
 		}
 		return f.next.RoundTrip(request)
 	}
 	if err := f.mayLead(); err != nil {
-		return refuse(request, err)
+		return newConflict(request, err)
 	}
 	request = request.Clone(request.Context())
 	request.Header.Set("User-Agent", f.agent())
@@ -98,7 +98,7 @@ func (f *fence) RoundTrip(request *http.Request) (*http.Response, error) {
 	response, err := f.next.RoundTrip(request)
 	switch {
 	case errors.Is(err, errTermEnded):
-		return refuse(request, err)
+		return newConflict(request, err)
 	case err == nil && response.StatusCode < http.StatusMultipleChoices && f.mayLead() != nil:
 		f.countLate(request)
 	}
@@ -157,8 +157,8 @@ var lateWrites = sync.OnceValue(func() *metrics.Counter { //nolint:gochecknoglob
 	return meter.Counter("sublet_leader_late_writes_total", "Writes to the host whose term had ended when the host's answer arrived.")
 })
 
-// refuse returns a conflict as the response to a request that is not sent.
-func refuse(request *http.Request, reason error) (*http.Response, error) {
+// newConflict returns a conflict as the response to a request that is not sent.
+func newConflict(request *http.Request, reason error) (*http.Response, error) {
 	if request.Body != nil {
 		_ = request.Body.Close()
 	}

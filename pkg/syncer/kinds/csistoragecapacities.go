@@ -34,13 +34,13 @@ func CSIStorageCapacities(Options) syncer.Resource[*storagev1.CSIStorageCapacity
 	}
 	return syncer.Resource[*storagev1.CSIStorageCapacity, *storagev1.CSIStorageCapacity]{
 		Owner: syncer.Host,
-		Names: translate.Same, // Not used, because there is a Source.
+		Names: translate.Same, // Not used, because there is a FindOriginal.
 		Origin: func(_ syncer.Scope, host *storagev1.CSIStorageCapacity) (types.NamespacedName, bool) {
 			return types.NamespacedName{Namespace: metav1.NamespaceSystem, Name: virtualCapacity(host)}, true
 		},
-		Source: sourceOfCapacity,
-		Select: apilabels.Everything(),
-		Places: []syncer.Place{{Namespace: syncer.EveryNamespace}},
+		FindOriginal: originalOfCapacity,
+		Select:       apilabels.Everything(),
+		Places:       []syncer.Place{{Namespace: syncer.EveryNamespace}},
 		Indexes: []syncer.Index{
 			index(byVirtualName, virtualCapacity),
 			index(byStorageClass, func(c *storagev1.CSIStorageCapacity) string { return c.StorageClassName }),
@@ -64,8 +64,8 @@ func virtualCapacity(host *storagev1.CSIStorageCapacity) string {
 	return translate.Hashed(translate.Cluster{}, client.ObjectKeyFromObject(host)).Name
 }
 
-// sourceOfCapacity returns the host capacity behind a virtual one.
-func sourceOfCapacity(s syncer.Scope, virtual types.NamespacedName) (*storagev1.CSIStorageCapacity, bool, error) {
+// originalOfCapacity returns the host capacity behind a virtual one.
+func originalOfCapacity(s syncer.Scope, virtual types.NamespacedName) (*storagev1.CSIStorageCapacity, bool, error) {
 	found, err := listCapacities(s, byVirtualName, virtual.Name)
 	if err != nil || len(found) == 0 || virtual.Namespace != metav1.NamespaceSystem {
 		return nil, false, err

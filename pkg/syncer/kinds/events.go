@@ -22,15 +22,15 @@ import (
 func Events(o Options) syncer.Resource[*corev1.Event, *corev1.Event] {
 	e := events{involved: involvedKinds(o.Sync), usesVirtualScheduler: o.usesVirtualScheduler}
 	r := syncer.Resource[*corev1.Event, *corev1.Event]{
-		Owner:    syncer.Host,
-		Names:    nameHostEvent,
-		Origin:   e.origin,
-		Source:   e.original,
-		Select:   apilabels.Everything(),
-		Want:     e.shouldShow,
-		Up:       e.fillVirtualEvent,
-		Outlives: true,
-		Indexes:  []syncer.Index{eventsByInvolved()},
+		Owner:        syncer.Host,
+		Names:        nameHostEvent,
+		Origin:       e.origin,
+		FindOriginal: e.original,
+		Select:       apilabels.Everything(),
+		Want:         e.shouldShow,
+		Up:           e.fillVirtualEvent,
+		Outlives:     true,
+		Indexes:      []syncer.Index{eventsByInvolved()},
 	}
 	for kind, empty := range e.involved {
 		r.Also = append(r.Also, syncer.Watch{Side: syncer.Host, Object: empty(), StatusBlind: true, Keys: e.eventsToRequeue(kind)})

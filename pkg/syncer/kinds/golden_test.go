@@ -35,7 +35,7 @@ type golden struct {
 	// VirtualScheduler runs one in the virtual cluster.
 	VirtualScheduler bool `json:"virtualScheduler"`
 	// Proposals are the nodes that it has in mind, by the UID of the pod.
-	Proposals handed `json:"proposals"`
+	Proposals fakeProposals `json:"proposals"`
 	// Virtual and Host are the two objects. One that is missing does not exist.
 	Virtual json.RawMessage `json:"virtual"`
 	Host    json.RawMessage `json:"host"`
@@ -47,10 +47,10 @@ type golden struct {
 	InHost    []json.RawMessage `json:"inHost"`
 }
 
-// handed are proposals in memory.
-type handed map[types.UID]string
+// fakeProposals are proposals in memory: pod -> node.
+type fakeProposals map[types.UID]string
 
-func (h handed) Proposed(pod types.UID) string { return h[pod] }
+func (h fakeProposals) Proposed(pod types.UID) string { return h[pod] }
 
 // outcome is what becomes of a case.
 type outcome struct {

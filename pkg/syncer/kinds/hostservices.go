@@ -64,7 +64,7 @@ func fillFromHost(host, virtual *corev1.Service) {
 func HostEndpoints(o Options) syncer.Resource[*discoveryv1.EndpointSlice, *corev1.Endpoints] { //nolint:staticcheck // Slices have names of their own.
 	r := fromServices(o.Replicate.FromHost, func() *corev1.Endpoints { return &corev1.Endpoints{} }) //nolint:staticcheck // as above
 	resource := syncer.Resource[*discoveryv1.EndpointSlice, *corev1.Endpoints]{                      //nolint:staticcheck // as above
-		Owner: r.Owner, Names: r.Names, Origin: r.Origin, Source: r.Source, Select: r.Select, Places: r.Places,
+		Owner: r.Owner, Names: r.Names, Origin: r.Origin, FindOriginal: r.FindOriginal, Select: r.Select, Places: r.Places,
 		Also: []syncer.Watch{{Side: syncer.Virtual, Object: &corev1.Service{}, StatusBlind: true, Keys: ownKey}},
 	}
 	resource.Want = func(s syncer.Scope, virtual *discoveryv1.EndpointSlice, host *corev1.Endpoints) (bool, error) { //nolint:staticcheck // as above
@@ -148,10 +148,10 @@ func fromServices[T client.Object](entries []v1alpha1.ServiceFromHost, empty fun
 	}
 	r := syncer.Resource[T, T]{
 		Owner:  syncer.Host,
-		Names:  translate.Same, // Not used, because there is a Source.
+		Names:  translate.Same, // Not used, because there is a FindOriginal.
 		Origin: origin,
 		Want:   isOfOriginal[T],
-		Source: func(s syncer.Scope, virtual types.NamespacedName) (T, bool, error) {
+		FindOriginal: func(s syncer.Scope, virtual types.NamespacedName) (T, bool, error) {
 			i := slices.IndexFunc(entries, func(e v1alpha1.ServiceFromHost) bool { return e.To == virtual.String() })
 			if i < 0 {
 				return *new(T), false, nil

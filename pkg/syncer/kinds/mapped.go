@@ -81,9 +81,9 @@ func mapped[T client.Object](settings v1alpha1.Mapped, empty func() T, passes fu
 	}
 	return syncer.Resource[T, T]{
 		Owner:  syncer.Host,
-		Names:  translate.Same, // Not used, because there is a Source.
+		Names:  translate.Same, // Not used, because there is a FindOriginal.
 		Origin: origin,
-		Source: func(s syncer.Scope, virtual types.NamespacedName) (T, bool, error) {
+		FindOriginal: func(s syncer.Scope, virtual types.NamespacedName) (T, bool, error) {
 			for _, key := range m.hostKeys(s, virtual) {
 				host := empty()
 				err := s.Host.Get(s.Context, key, host)

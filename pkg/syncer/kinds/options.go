@@ -6,6 +6,7 @@ import (
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
+	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -122,6 +123,15 @@ type HostNames interface {
 type TokenMinter interface {
 	// Mint issues a token for the service account namespace/name.
 	Mint(ctx context.Context, namespace, name string, request *authenticationv1.TokenRequest) (*authenticationv1.TokenRequest, error)
+}
+
+// PodCertificateRequester requests certificates for pods, as a kubelet does.
+type PodCertificateRequester interface {
+	// NewKey returns a new private key in PEM, and a name for the request with it.
+	NewKey(keyType string) (name string, key []byte, err error)
+	// Request creates a PodCertificateRequest, unless one of that name exists. It adds the UIDs
+	// of the service account and of the node.
+	Request(ctx context.Context, request *certificatesv1.PodCertificateRequest) error
 }
 
 // Proposals are the proposals of the virtual scheduler that are in memory.

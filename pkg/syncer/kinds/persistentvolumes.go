@@ -6,7 +6,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/sublet-dev/sublet/api/labels"
 	"github.com/sublet-dev/sublet/pkg/syncer"
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
@@ -17,19 +16,15 @@ const byVolume = "spec.volumeName"
 // provisionedBy is the annotation of a claim with the driver that provides its volume.
 const provisionedBy = "volume.kubernetes.io/storage-provisioner"
 
-// hostVolumeDriver is the driver of a virtual volume. No driver has that name: the host
-// mounts the volume.
-const hostVolumeDriver = labels.Domain + "/host"
-
 // PersistentVolumes creates a virtual volume for each bound host claim of ours. It has the name of the
 // host's volume, and the fields that the claim shows. The host's volumes themselves are never read,
 // because that would need a cluster-wide permission and disclose the volumes of others.
 func PersistentVolumes(o Options) syncer.Resource[*corev1.PersistentVolume, *corev1.PersistentVolumeClaim] {
 	return syncer.Resource[*corev1.PersistentVolume, *corev1.PersistentVolumeClaim]{
-		Owner:  syncer.Host,
-		Names:  translate.Same,
-		Origin: volumeOfClaim,
-		Source: claimOfVolume,
+		Owner:        syncer.Host,
+		Names:        translate.Same,
+		Origin:       volumeOfClaim,
+		FindOriginal: claimOfVolume,
 		Want: func(_ syncer.Scope, virtual *corev1.PersistentVolume, host *corev1.PersistentVolumeClaim) (bool, error) {
 			return virtual == nil || translate.IsOfHostObject(virtual, host), nil
 		},

@@ -2,7 +2,6 @@ package kinds
 
 import (
 	"cmp"
-	"context"
 	"fmt"
 	"time"
 
@@ -16,15 +15,6 @@ import (
 	"github.com/sublet-dev/sublet/pkg/syncer"
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
-
-// PodCertificateRequester requests certificates for pods, as a kubelet does.
-type PodCertificateRequester interface {
-	// NewKey returns a new private key in PEM, and a name for the request with it.
-	NewKey(keyType string) (name string, key []byte, err error)
-	// Request creates a PodCertificateRequest, unless one of that name exists. It adds the UIDs
-	// of the service account and of the node.
-	Request(ctx context.Context, request *certificatesv1.PodCertificateRequest) error
-}
 
 // PodCertificates creates a host Secret for each host pod that mounts certificates. A signer of the
 // tenant issues them for PodCertificateRequests in the virtual cluster. The Secret has the private
@@ -88,7 +78,7 @@ func (c podCertificates) step(s syncer.Scope, virtual *corev1.Pod, request trans
 	case held.outcome != "":
 		return nil
 	case held.request != "":
-		return c.follow(s, virtual, request, held)
+		return c.updateFromRequest(s, virtual, request, held)
 	case held.isFresh(s, virtual):
 		return nil
 	}
@@ -100,8 +90,8 @@ func (c podCertificates) step(s syncer.Scope, virtual *corev1.Pod, request trans
 	return nil
 }
 
-// follow updates a certificate from its request. It creates the request if there is none.
-func (c podCertificates) follow(s syncer.Scope, virtual *corev1.Pod, request translate.CertificateRequest, held *certificate) error {
+// updateFromRequest updates a certificate from its request. It creates the request if there is none.
+func (c podCertificates) updateFromRequest(s syncer.Scope, virtual *corev1.Pod, request translate.CertificateRequest, held *certificate) error {
 	var found certificatesv1.PodCertificateRequest
 	name := types.NamespacedName{Namespace: virtual.Namespace, Name: held.request}
 	err := s.Virtual.Get(s.Context, name, &found)

@@ -31,9 +31,9 @@ func Pods(o Options) syncer.Resource[*corev1.Pod, *corev1.Pod] {
 		RefusedResize: func(s syncer.Scope, virtual, host *corev1.Pod, reason string) {
 			translate.SetRefusedResize(virtual, host, reason, s.Now)
 		},
-		EndsWithHost: true,
-		Started:      p.started,
-		LeastGrace:   translate.LeastGrace,
+		EvictedWithCopy: true,
+		Started:         p.started,
+		LeastGrace:      translate.LeastGrace,
 		Lost: func(s syncer.Scope, virtual *corev1.Pod) error {
 			translate.FailLostPod(virtual, s.Now)
 			return nil

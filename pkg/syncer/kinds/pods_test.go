@@ -119,7 +119,7 @@ func TestPodsRead(t *testing.T) {
 			t.Errorf("%s is read and not watched", name)
 		}
 	}
-	if !resource.EndsWithHost || resource.Started == nil {
+	if !resource.EvictedWithCopy || resource.Started == nil {
 		t.Error("a pod that the host ends must end in the virtual cluster")
 	}
 }

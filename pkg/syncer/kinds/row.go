@@ -93,8 +93,8 @@ func define[V, H client.Object](name string, resource func(Options) syncer.Resou
 	}
 }
 
-// with adds another kind that runs if the row is on.
-func (r Row) with(m maker) Row {
+// includes adds another kind that runs if the row is on.
+func (r Row) includes(m maker) Row {
 	r.makers = append(r.makers, m)
 	return r
 }

@@ -20,15 +20,15 @@ func Table() []Row { return slices.Concat(toHost(), fromHost()) }
 func toHost() []Row {
 	return []Row{
 		row("sync.toHost.pods", Always, "The tenant's pods, their tokens, certificates and variables of Services. The host runs them and returns their status.", Pods).
-			with(define("tokens", Tokens)).
-			with(define("servicelinks", ServiceLinks)).
-			with(define("trustbundles", TrustBundles)).
-			with(define("podcertificates", PodCertificates)).
+			includes(define("tokens", Tokens)).
+			includes(define("servicelinks", ServiceLinks)).
+			includes(define("trustbundles", TrustBundles)).
+			includes(define("podcertificates", PodCertificates)).
 			ownsKeys("labels", "annotations").
 			refers(&corev1.Pod{}, podRefs).
 			permits(rule(patch(), "", "pods/ephemeralcontainers", "pods/resize", "pods/status")),
 		row("sync.toHost.services", On, "The tenant's Services. The host assigns addresses and node ports before they are stored.", Services).
-			with(define("exposedservices", ExposedServices)).
+			includes(define("exposedservices", ExposedServices)).
 			ownsKeys("annotations").
 			ifOff("pods reach each other by IP only"),
 		row("sync.toHost.endpointSlices", On, "EndpointSlices that the tenant writes. The host creates those of selectors itself.", EndpointSlices),
@@ -37,10 +37,10 @@ func toHost() []Row {
 		row("sync.toHost.secrets", On, "The tenant's Secrets that a pod refers to, or all of them.", Secrets).
 			ifOff("a pod that refers to one does not start"),
 		row("sync.toHost.persistentVolumeClaims", On, "The tenant's claims, and the volumes that they are bound to. The host provides the volumes.",
-			PersistentVolumeClaims).with(define("persistentvolumes", PersistentVolumes)).
+			PersistentVolumeClaims).includes(define("persistentvolumes", PersistentVolumes)).
 			permitsIf("sync.toHost.persistentVolumes.enabled", rule([]string{"get", "patch"}, "", "persistentvolumes")).keepsCopies(),
 		row("sync.toHost.volumeSnapshots", Off, "The tenant's snapshots of its claims, and their contents. Drivers of the host take them.", VolumeSnapshots).
-			with(define("volumesnapshotcontents", VolumeSnapshotContents)).
+			includes(define("volumesnapshotcontents", VolumeSnapshotContents)).
 			keepsCopies(),
 		row("sync.toHost.networkPolicies", On, "The tenant's NetworkPolicies, confined to the tenant's pods. The network of the host enforces them, if it enforces any.",
 			NetworkPolicies).

@@ -30,10 +30,10 @@ func VolumeSnapshotContents(Options) syncer.Resource[*unstructured.Unstructured,
 			name := contentName(host)
 			return types.NamespacedName{Name: name}, ours && name != ""
 		},
-		Source:  snapshotOfContent,
-		Want:    isOfOriginal[*unstructured.Unstructured],
-		Up:      fillVirtualContent,
-		Indexes: []syncer.Index{{Side: syncer.Host, Object: emptySnapshot(), Field: byContent, Values: contentNames}},
+		FindOriginal: snapshotOfContent,
+		Want:         isOfOriginal[*unstructured.Unstructured],
+		Up:           fillVirtualContent,
+		Indexes:      []syncer.Index{{Side: syncer.Host, Object: emptySnapshot(), Field: byContent, Values: contentNames}},
 	}
 }
 

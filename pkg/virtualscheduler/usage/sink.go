@@ -65,7 +65,7 @@ func (s sink) Delete(o any) error {
 	if err != nil {
 		return err
 	}
-	s.usage.drop(key)
+	s.usage.removePod(key)
 	return nil
 }
 

@@ -210,7 +210,7 @@ func (u *Usage) takeDue() (nodes []string, next time.Duration) {
 		if n.since.IsZero() {
 			continue
 		}
-		if wait := n.due().Sub(now); wait > 0 {
+		if wait := n.publishTime().Sub(now); wait > 0 {
 			next = min(next, wait)
 			continue
 		}
@@ -225,8 +225,8 @@ func (u *Usage) takeDue() (nodes []string, next time.Duration) {
 	return nodes, next
 }
 
-// due returns when the changes of the node are to be published.
-func (n *nodeUsage) due() time.Time {
+// publishTime returns when the changes of the node are to be published.
+func (n *nodeUsage) publishTime() time.Time {
 	if n.hasLargeChange() {
 		return n.since.Add(largeChangeDelay)
 	}
@@ -262,8 +262,8 @@ func (u *Usage) set(key string, next share) {
 	u.count(next, 1)
 }
 
-// drop takes the share of a pod out of the sums.
-func (u *Usage) drop(key string) {
+// removePod takes the share of a pod out of the sums.
+func (u *Usage) removePod(key string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if before, ok := u.pods[key]; ok {
@@ -275,7 +275,7 @@ func (u *Usage) drop(key string) {
 // replace sets the shares of all pods.
 func (u *Usage) replace(all map[string]share) {
 	for _, key := range u.missingFrom(all) {
-		u.drop(key)
+		u.removePod(key)
 	}
 	for key, next := range all {
 		u.set(key, next)
@@ -283,7 +283,7 @@ func (u *Usage) replace(all map[string]share) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.known = true
-	u.wake()
+	u.wakePublisher()
 }
 
 // missingFrom returns the pods that are not among all.
@@ -319,11 +319,11 @@ func (u *Usage) count(s share, sign int64) {
 	if n.since.IsZero() {
 		n.since = u.options.Clock.Now()
 	}
-	u.wake()
+	u.wakePublisher()
 }
 
-// wake lets the publisher look again.
-func (u *Usage) wake() {
+// wakePublisher lets the publisher look again.
+func (u *Usage) wakePublisher() {
 	select {
 	case u.woken <- struct{}{}:
 	default:

@@ -23,7 +23,7 @@ func Pseudo(o Options) syncer.Resource[*corev1.Node, *corev1.Pod] {
 			_, _, ours := translate.Origin(s.Cluster, translate.Hashed, host)
 			return types.NamespacedName{Name: host.Spec.NodeName}, ours && host.Spec.NodeName != ""
 		},
-		Source: func(s syncer.Scope, virtual types.NamespacedName) (*corev1.Pod, bool, error) {
+		FindOriginal: func(s syncer.Scope, virtual types.NamespacedName) (*corev1.Pod, bool, error) {
 			return podOn(s, virtual.Name)
 		},
 		Want: func(_ syncer.Scope, virtual *corev1.Node, _ *corev1.Pod) (bool, error) {
