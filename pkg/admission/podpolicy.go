@@ -40,7 +40,9 @@ func (c podCheck) checkPods(ctx context.Context, a admission.Attributes, o admis
 	case "eviction":
 		return checkEviction(c.rules, a, o)
 	default:
-		return Decision{}, nil
+		if !changesMetadataOfStatus(a) {
+			return Decision{}, nil
+		}
 	}
 	if a.GetOperation() == admission.Delete {
 		return checkDelete(c.rules, a), nil

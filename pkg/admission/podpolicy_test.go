@@ -273,3 +273,24 @@ type warnings struct{ texts []string }
 
 // AddWarning implements warning.Recorder.
 func (w *warnings) AddWarning(_, text string) { w.texts = append(w.texts, text) }
+
+// TestPodStatus changes the annotations of a pod by way of its status.
+func TestPodStatus(t *testing.T) {
+	t.Parallel()
+	pod := func(annotations map[string]string) *corev1.Pod {
+		return &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web", Annotations: annotations},
+			Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: "nginx"}}},
+		}
+	}
+	forged, plain := pod(map[string]string{corev1.MirrorPodAnnotationKey: "x"}), pod(map[string]string{"a": "b"})
+	for name, tc := range map[string]struct {
+		now    *corev1.Pod
+		denied bool
+	}{"Mirror": {now: forged, denied: true}, "Other": {now: plain}} {
+		request := podRequest{operation: admission.Update, subresource: "status", object: tc.now, old: pod(nil)}
+		if text := review(t, v1alpha1.Default().Policies, request); (text != "") != tc.denied {
+			t.Errorf("%s: got %q", name, text)
+		}
+	}
+}

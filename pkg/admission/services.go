@@ -67,20 +67,22 @@ func Services(options ServiceOptions) *ServiceSteps {
 // The rules are checked here and not at validation. In between, the API server fills in addresses and ports
 // that the tenant has not requested.
 func (p *ServiceSteps) Prepare(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) (bool, error) {
-	if a.GetResource().GroupResource() != corev1.Resource("services") || a.GetSubresource() != "" ||
-		a.GetOperation() != admission.Create && a.GetOperation() != admission.Update {
+	if a.GetResource().GroupResource() != corev1.Resource("services") || !isWrite(a) {
 		return false, nil
 	}
 	virtual, old, err := readServices(a, o)
 	if err != nil || !translate.ShouldCopyService(virtual) {
 		return false, err
 	}
+	if a.GetSubresource() != "" {
+		virtual.Spec = old.Spec // The API server stores no other with a status.
+	}
 	old = ifEvaluated(old)
 	if err := p.check(ctx, a, old, virtual); err != nil {
 		return false, err
 	}
-	if virtual.Spec.Type == corev1.ServiceTypeExternalName {
-		return false, nil // It is a name of the virtual DNS, and has no copy.
+	if virtual.Spec.Type == corev1.ServiceTypeExternalName || a.GetSubresource() != "" {
+		return false, nil // It is a name of the virtual DNS, and has no copy. Or the syncer creates the copy.
 	}
 	if old != nil {
 		return needsHost(old, virtual), nil

@@ -16,7 +16,9 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apiserver/pkg/admission"
 
+	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 	"github.com/sublet-dev/sublet/api/labels"
+	"github.com/sublet-dev/sublet/pkg/policy"
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
@@ -170,6 +172,27 @@ func applyServices(t *testing.T, host HostFirst, a admission.Attributes, o admis
 		return err
 	}
 	return steps.Apply(t.Context(), a, o)
+}
+
+// TestServiceStatus removes the mark of a Service without a copy by way of its status, with a spec that is not stored.
+func TestServiceStatus(t *testing.T) {
+	t.Parallel()
+	marked := service(func(s *corev1.Service) {
+		s.Labels = map[string]string{labels.ControlPlaneService: "true"}
+		s.Spec.Type, s.Spec.Ports = corev1.ServiceTypeNodePort, []corev1.ServicePort{{Port: 80, NodePort: 31277}}
+	})
+	for name, tc := range map[string]struct {
+		old    *corev1.Service
+		denied bool
+	}{"Marked": {old: marked, denied: true}, "Plain": {old: service(func(s *corev1.Service) { s.Labels = map[string]string{"a": "b"} })}} {
+		steps := Services(ServiceOptions{Host: &fakeHost{}, Rules: policy.NewServices(v1alpha1.Default().Policies.Services)})
+		a := admission.NewAttributesRecord(&internalService{Service: *service(nil)}, &internalService{Service: *tc.old}, corev1.SchemeGroupVersion.WithKind("Service"),
+			tc.old.Namespace, tc.old.Name, corev1.SchemeGroupVersion.WithResource("services"), "status", admission.Update, nil, false, nil)
+		writes, err := steps.Prepare(t.Context(), a, admission.NewObjectInterfacesFromScheme(internalScheme(t)))
+		if apierrors.IsForbidden(err) != tc.denied || err != nil && !tc.denied || writes {
+			t.Errorf("%s: got %v, goes to the host first: %v", name, err, writes)
+		}
+	}
 }
 
 func TestServiceAdmissionOtherResource(t *testing.T) {

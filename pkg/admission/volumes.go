@@ -13,6 +13,7 @@ import (
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 	"github.com/sublet-dev/sublet/api/labels"
 	"github.com/sublet-dev/sublet/pkg/policy"
+	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
 // addVolumeChecks adds the checks of claims, and of the volumes and classes that the host
@@ -41,10 +42,24 @@ func (c claimCheck) checkClaims(ctx context.Context, a admission.Attributes, o a
 	if err != nil || claim == nil {
 		return Decision{}, err
 	}
-	if old != nil {
-		return Decision{Violations: c.rules.CheckUpdate(old, claim)}, nil
+	if old == nil {
+		return c.check(ctx, a, policy.Claim{Namespace: a.GetNamespace(), Annotations: claim.Annotations, Spec: &claim.Spec})
 	}
-	return c.check(ctx, a, policy.Claim{Namespace: a.GetNamespace(), Annotations: claim.Annotations, Spec: &claim.Spec})
+	var decision Decision
+	if changesClass(old, claim) {
+		named := &corev1.PersistentVolumeClaimSpec{StorageClassName: claim.Spec.StorageClassName, Selector: claim.Spec.Selector}
+		decision, err = c.check(ctx, a, policy.Claim{Namespace: a.GetNamespace(), Annotations: claim.Annotations, Spec: named})
+	}
+	decision.Violations = append(decision.Violations, c.rules.CheckUpdate(old, claim)...)
+	return decision, err
+}
+
+// changesClass reports whether a claim names another storage class. An update of its status may change the
+// annotation with the class.
+func changesClass(old, claim *corev1.PersistentVolumeClaim) bool {
+	before, _ := translate.ClaimClass(old.Annotations, &old.Spec)
+	after, isNamed := translate.ClaimClass(claim.Annotations, &claim.Spec)
+	return isNamed && before != after
 }
 
 // check evaluates new claims.

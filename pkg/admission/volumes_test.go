@@ -239,3 +239,33 @@ func TestVolumePolicy(t *testing.T) {
 		}
 	}
 }
+
+// TestClaimStatus changes the annotations of claims by way of their status. One of them names the storage class.
+func TestClaimStatus(t *testing.T) {
+	t.Parallel()
+	annotated := func(class string) *corev1.PersistentVolumeClaim {
+		return claim("slow", func(c *corev1.PersistentVolumeClaim) {
+			c.Annotations = map[string]string{corev1.BetaStorageClassAnnotation: class}
+		})
+	}
+	for name, tc := range map[string]struct {
+		old, now *corev1.PersistentVolumeClaim
+		denied   bool
+	}{
+		"Hidden":    {old: claim("slow", nil), now: annotated("secret"), denied: true},
+		"Empty":     {old: claim("slow", nil), now: annotated(""), denied: true},
+		"ByHand":    {old: annotated("slow"), now: annotated("by-hand"), denied: true},
+		"Shown":     {old: claim("slow", nil), now: annotated("fast")},
+		"Unchanged": {old: annotated("gone"), now: annotated("gone")},
+		"Label": {old: annotated("gone"), now: claim("slow", func(c *corev1.PersistentVolumeClaim) {
+			c.Annotations, c.Labels = annotated("gone").Annotations, map[string]string{"a": "b"}
+		})},
+	} {
+		plugin := Policy(PolicyOptions{Checks: PolicyChecks(withClaims(nil), hostClasses())})
+		a := admission.NewAttributesRecord(tc.now, tc.old, corev1.SchemeGroupVersion.WithKind("PersistentVolumeClaim"), "shop", "db",
+			corev1.SchemeGroupVersion.WithResource("persistentvolumeclaims"), "status", admission.Update, nil, false, &user.DefaultInfo{Name: "tenant"})
+		if err := plugin.Validate(t.Context(), a, nil); apierrors.IsForbidden(err) != tc.denied || err != nil && !tc.denied {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+}

@@ -29,8 +29,11 @@ func deniedMarkedServices(t *testing.T, s *site) {
 	})
 	service.Labels = map[string]string{labels.ControlPlaneService: "true"}
 	s.create(t, service)
-	err := s.tenant.Patch(t.Context(), service.DeepCopy(), mergePatch(`{"metadata":{"labels":null}}`))
+	unmark := mergePatch(`{"metadata":{"labels":null}}`)
+	err := s.tenant.Patch(t.Context(), service.DeepCopy(), unmark)
 	wantDenied(t, "a certain node port behind a mark", err, "policies.services.explicitNodePorts")
+	err = s.tenant.Status().Patch(t.Context(), service.DeepCopy(), unmark)
+	wantDenied(t, "the same by way of the status", err, "policies.services.explicitNodePorts")
 	if found, err := s.findCopy(t.Context(), client.ObjectKeyFromObject(service), &corev1.Service{}); err != nil || found {
 		t.Errorf("a marked Service has a host copy: %t, %v", found, err)
 	}
