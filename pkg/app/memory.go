@@ -32,7 +32,7 @@ const (
 	maxHeadroom = 288 * mib
 	// fullMemory is what the process should not exceed, in bytes: live objects, headroom, stacks, and the
 	// gaps between objects. The headroom shrinks to keep it, but not below minGCPercent.
-	fullMemory = 364 * mib
+	fullMemory = 350 * mib
 	// quietHeadroom is the headroom after a quiet time. Each collection multiplies it by
 	// wakeFactor. So an occasional scan gets little, and a burst soon gets maxHeadroom.
 	quietHeadroom = 32 * mib
