@@ -1,6 +1,7 @@
 package syncer
 
 import (
+	"strconv"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -83,5 +84,49 @@ func TestExpectations(t *testing.T) {
 				t.Errorf("%s Got %t", tc.reason, got)
 			}
 		})
+	}
+}
+
+// TestExpectationsOfGoneObjectsAreDropped checks that nothing stays of objects that nobody asks
+// about any more.
+func TestExpectationsOfGoneObjectsAreDropped(t *testing.T) {
+	t.Parallel()
+	c := clocktesting.NewFakeClock(testStart())
+	m := newExpectations(c)
+	object := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{UID: "a", ResourceVersion: "10"}}
+	for i := range 3000 {
+		key := types.NamespacedName{Namespace: "web", Name: strconv.Itoa(i)}
+		switch i % 3 {
+		case 0:
+			m.recordWrite(Host, key, object)
+		case 1:
+			m.recordDelete(Virtual, key, object, nil)
+		default:
+			m.await(key, object)
+		}
+	}
+	c.Step(expectationLife)
+	m.recordWrite(Host, theKey(), object)
+	m.await(theKey(), object)
+	if len(m.writes.entries) != 1 || len(m.writes.order) != 1 || len(m.awaited.entries) != 1 || len(m.awaited.order) != 1 {
+		t.Errorf("Only the new ones must be left, got %d writes and %d awaited", len(m.writes.entries), len(m.awaited.entries))
+	}
+}
+
+// TestExpectationEndsWithItsObject checks that the watch drops an expectation as soon as it shows
+// that the object is gone.
+func TestExpectationEndsWithItsObject(t *testing.T) {
+	t.Parallel()
+	for _, what := range []watchEvent{eventDeleted, eventMissing} {
+		e, _, _ := newTestEngine(t, configMaps())
+		r := e.runners["configmaps"]
+		object := virtualMap(func(m *corev1.ConfigMap) { m.ResourceVersion = "10" })
+		h := &handler{runner: r, side: Virtual, own: true}
+		m := r.reconciler.expectations
+		m.recordWrite(Virtual, theKey(), object)
+		h.recordSighting(theKey(), object, what)
+		if len(m.writes.entries) != 0 || m.isStale(Virtual, theKey(), nil) {
+			t.Errorf("event %v: %d expectations are left", what, len(m.writes.entries))
+		}
 	}
 }

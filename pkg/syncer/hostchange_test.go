@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
@@ -144,14 +145,14 @@ func TestSay(t *testing.T) {
 	for range 3 {
 		scope.RecordEvent("NodeChangesHidden", "the host has it")
 	}
-	scope.RecordEvent("NodeChangesHidden", strings.Repeat("x", 2000))
+	scope.RecordEvent("NodeChangesHidden", strings.Repeat("ü", 1000)) // The limit is inside a character.
 	events := virtual.list(&corev1.Event{}, apilabels.Everything())
 	if len(events) != 2 {
 		t.Fatalf("one and the same note is written once: %v", events)
 	}
 	for _, o := range events {
 		event := o.(*corev1.Event)
-		if event.Reason != "NodeChangesHidden" || event.InvolvedObject.UID != "v" || event.Namespace != "default" || len(event.Message) > maxMessageLength {
+		if event.Reason != "NodeChangesHidden" || event.InvolvedObject.UID != "v" || event.Namespace != "default" || len(event.Message) > maxMessageLength || !utf8.ValidString(event.Message) {
 			t.Errorf("event %+v", event)
 		}
 	}

@@ -12,17 +12,23 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// liveReader reads from the host's API server what a kind otherwise reads from its
+// liveReader reads from the API server of one side what a kind otherwise reads from its
 // caches: the same objects, found by the same indexes.
 type liveReader struct {
+	side     Side
 	client   client.Client
-	selector apilabels.Selector
+	selector apilabels.Selector // nil for all objects
 	indexes  []Index
 }
 
 // liveHostReader returns a reader of the kind's host objects.
 func (r *reconciler) liveHostReader() *liveReader {
-	return &liveReader{client: r.host.client, selector: r.hostSelector(), indexes: r.kind.indexes}
+	return &liveReader{side: Host, client: r.host.client, selector: r.hostSelector(), indexes: r.kind.indexes}
+}
+
+// liveVirtualReader returns a reader of the virtual objects by which the kind decides.
+func (r *reconciler) liveVirtualReader() *liveReader {
+	return &liveReader{side: Virtual, client: r.virtual.client, indexes: r.kind.indexes}
 }
 
 // Get implements client.Reader.
@@ -71,7 +77,7 @@ func (l *liveReader) filter(list client.ObjectList, requirements fields.Requirem
 func (l *liveReader) matches(object client.Object, requirements fields.Requirements) bool {
 	for _, requirement := range requirements {
 		met := slices.ContainsFunc(l.indexes, func(i Index) bool {
-			return i.Side == Host && i.Field == requirement.Field && slices.Contains(i.Values(object), requirement.Value)
+			return i.Side == l.side && i.Field == requirement.Field && slices.Contains(i.Values(object), requirement.Value)
 		})
 		if !met {
 			return false

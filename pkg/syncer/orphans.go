@@ -95,13 +95,46 @@ func (r *reconciler) deletePredecessor(s Scope, key types.NamespacedName, virtua
 	return r.deleteHost(s, key, host, deleteOptions{grace: grace})
 }
 
-// deleteUnwanted deletes a host copy that is no longer wanted. It fails if the host
-// copy has changed since it was read: the change may be a reason to keep it.
-func (r *reconciler) deleteUnwanted(s Scope, key types.NamespacedName, host client.Object) error {
+// deleteUnwanted deletes a host copy that is no longer wanted, if the virtual API server agrees.
+// It fails if the host copy has changed since it was read: the change may be a reason to keep it.
+func (r *reconciler) deleteUnwanted(s Scope, key types.NamespacedName, virtual, host client.Object) error {
 	if host == nil || isTerminating(host) {
 		return nil
 	}
+	wanted, err := r.isWantedLive(s, key, virtual, host)
+	if err != nil {
+		return err
+	}
+	if wanted {
+		s.RequeueAfter(lateCachePause)
+		return nil
+	}
 	return r.deleteHost(s, key, host, deleteOptions{ifUnchanged: true})
+}
+
+// isWantedLive reports whether the kind wants a host copy by what the virtual API server has now.
+// The caches of the virtual object and of what refers to it may be late. It does not ask about
+// pods: the state of both pods decides, and a host pod that has no node yet is created again.
+func (r *reconciler) isWantedLive(s Scope, key types.NamespacedName, virtual, host client.Object) (bool, error) {
+	if r.kind.evictedWithCopy {
+		return false, nil
+	}
+	live, err := getLive(s.Context, r.virtual.client, r.kind.newVirtual(), key)
+	if err != nil {
+		return false, fmt.Errorf("cannot verify that %s needs no host copy: %w", key, err)
+	}
+	if live == nil || live.GetUID() != virtual.GetUID() {
+		return false, nil
+	}
+	s.Virtual = r.liveVirtualReader()
+	if s, err = r.load(s, live, host); err != nil {
+		return false, err
+	}
+	wanted, err := r.kind.want(s, live, host)
+	if err != nil {
+		return false, fmt.Errorf("cannot verify that %s needs no host copy: %w", key, err)
+	}
+	return wanted, nil
 }
 
 // orphanGrace returns the grace period for the deletion of an orphan. nil means the grace

@@ -59,7 +59,7 @@ func (r *reconciler) syncToHost(s Scope, key types.NamespacedName, virtual, host
 	case isTerminating(virtual) && r.kind.evictedWithCopy:
 		return r.syncTermination(s, key, virtual, host)
 	case !wanted:
-		return r.deleteUnwanted(s, key, host)
+		return r.deleteUnwanted(s, key, virtual, host)
 	case r.isCompared(key, virtual, host):
 		return nil
 	}

@@ -363,3 +363,17 @@ func TestNoRepeatBeforeCachesCatchUp(t *testing.T) {
 		t.Errorf("A cache that stays late is looked past: got %s, %v", again, err)
 	}
 }
+
+// TestCopyStaysWhileTheCacheOfItsOriginalIsLate checks that the state of the original in a late
+// cache is no reason to delete its copy.
+func TestCopyStaysWhileTheCacheOfItsOriginalIsLate(t *testing.T) {
+	t.Parallel()
+	private := virtualMap(func(m *corev1.ConfigMap) { m.Labels = map[string]string{"private": "yes"} })
+	b := newBenchOf(configMaps(), clocktesting.NewFakeClock(testStart()), private, hostMap("v1"))
+	b.virtualServer.add(virtualMap())
+	again, err := b.reconcile(t.Context(), theKey())
+	b.compare(t, "The original has become one that gets a copy.", reconciled{again: lateCachePause}, again, err)
+	b.virtualServer.add(private)
+	again, err = b.reconcile(t.Context(), theKey())
+	b.compare(t, "The API server shows what the cache does.", reconciled{host: []string{"delete"}}, again, err)
+}

@@ -1,6 +1,7 @@
 package kinds
 
 import (
+	"context"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -69,5 +70,63 @@ func TestReferrers(t *testing.T) {
 	}
 	if len(requeued) != 1 || requeued[0] != key {
 		t.Errorf("an event of the Ingress requeues %v", requeued)
+	}
+}
+
+// lateReader is a cache that shows no object that refers to others.
+type lateReader struct{ client.Reader }
+
+// List implements client.Reader.
+func (lateReader) List(context.Context, client.ObjectList, ...client.ListOption) error { return nil }
+
+// TestCopyStaysWhileTheCacheOfItsReferrersIsLate checks that no copy is deleted because a cache
+// does not show what refers to its original.
+func TestCopyStaysWhileTheCacheOfItsReferrersIsLate(t *testing.T) {
+	t.Parallel()
+	meta := func(name string) metav1.ObjectMeta { return metav1.ObjectMeta{Namespace: "shop", Name: name, UID: types.UID("u-" + name)} }
+	pod := &corev1.Pod{ObjectMeta: meta("web"), Spec: corev1.PodSpec{
+		ImagePullSecrets: []corev1.LocalObjectReference{{Name: "cart"}},
+		Volumes: []corev1.Volume{{Name: "v", VolumeSource: corev1.VolumeSource{
+			ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: "cart"}},
+		}}},
+	}}
+	elsewhere := pod.DeepCopy()
+	elsewhere.Namespace = "other"
+	for name, test := range map[string]struct {
+		kind     syncer.Kind
+		original client.Object
+	}{
+		"ConfigMaps": {syncer.Define("configmaps", ConfigMaps(testOptions())), &corev1.ConfigMap{ObjectMeta: meta("cart")}},
+		"Secrets":    {syncer.Define("secrets", Secrets(testOptions())), &corev1.Secret{ObjectMeta: meta("cart")}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			virtual, host := newShelf(syncer.Virtual, test.kind.Indexes()), newShelf(syncer.Host, test.kind.Indexes())
+			virtual.put(test.original)
+			virtual.put(pod)
+			virtual.put(elsewhere)
+			side := func(s *shelf) syncer.StepSide {
+				return syncer.StepSide{Client: s, Objects: func() []client.Object { return s.ofType(test.original) }}
+			}
+			step := syncer.Step{
+				Kind: test.kind, Cluster: testCluster(), Clock: clocktesting.NewFakePassiveClock(testNow()), Virtual: side(virtual), Host: side(host),
+			}
+			reconcile := func() (again bool) {
+				after, err := step.Reconcile(t.Context(), client.ObjectKeyFromObject(test.original))
+				if err != nil {
+					t.Fatal(err)
+				}
+				return after > 0
+			}
+			reconcile()
+			step.Virtual.Reader = lateReader{virtual}
+			if again := reconcile(); !again || len(host.ofType(test.original)) != 1 {
+				t.Errorf("a pod refers to the original: %d copies, looked at again %t", len(host.ofType(test.original)), again)
+			}
+			virtual.remove(pod)
+			if reconcile(); len(host.ofType(test.original)) != 0 {
+				t.Error("no pod of the namespace refers to the original, but it has a copy")
+			}
+		})
 	}
 }
