@@ -83,7 +83,9 @@ func (lateReader) List(context.Context, client.ObjectList, ...client.ListOption)
 // does not show what refers to its original.
 func TestCopyStaysWhileTheCacheOfItsReferrersIsLate(t *testing.T) {
 	t.Parallel()
-	meta := func(name string) metav1.ObjectMeta { return metav1.ObjectMeta{Namespace: "shop", Name: name, UID: types.UID("u-" + name)} }
+	meta := func(name string) metav1.ObjectMeta {
+		return metav1.ObjectMeta{Namespace: "shop", Name: name, UID: types.UID("u-" + name)}
+	}
 	pod := &corev1.Pod{ObjectMeta: meta("web"), Spec: corev1.PodSpec{
 		ImagePullSecrets: []corev1.LocalObjectReference{{Name: "cart"}},
 		Volumes: []corev1.Volume{{Name: "v", VolumeSource: corev1.VolumeSource{
