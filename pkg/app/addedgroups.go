@@ -15,7 +15,7 @@ func (a *connectedApp) addedGroups(virtual func() kubernetes.Interface) ([]*cont
 		return nil, nil
 	}
 	metrics, err := metricsapi.New(metricsapi.Options{
-		Host: a.limiter.Wrap(a.host), Cluster: a.cluster(), Virtual: virtual, Pods: settings.Pods, Nodes: settings.Nodes,
+		Host: a.host, Cluster: a.cluster(), Virtual: virtual, Pods: settings.Pods, Nodes: settings.Nodes,
 	})
 	if err != nil {
 		return nil, err

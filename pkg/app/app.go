@@ -6,18 +6,13 @@ import (
 	"fmt"
 	"time"
 
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/utils/clock"
 
-	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 	"github.com/sublet-dev/sublet/pkg/app/host"
 	"github.com/sublet-dev/sublet/pkg/app/lifecycle"
 	"github.com/sublet-dev/sublet/pkg/app/patches"
 	"github.com/sublet-dev/sublet/pkg/config"
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
-	"github.com/sublet-dev/sublet/pkg/syncer"
 	"github.com/sublet-dev/sublet/pkg/syncer/kinds"
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
@@ -99,21 +94,18 @@ func (a *app) serve(ctx context.Context) error {
 // connectHost discovers the facts of the host that the parts need, and makes this replica the
 // holder.
 func (a *app) connectHost(ctx context.Context) (*connectedApp, error) {
-	unfenced, err := hostConfig(a.options.HostKubeconfig)
+	config, err := hostConfig(a.options.HostKubeconfig)
 	if err != nil {
 		return nil, err
 	}
-	client, err := kubernetes.NewForConfig(syncer.AnswerOnce(unfenced))
+	unproven, err := newHostClaims(config)
 	if err != nil {
 		return nil, err
 	}
-	events, err := newHostEvents(unfenced, a.names.Namespace)
-	if err != nil {
-		return nil, err
-	}
+	events := host.NewEvents(unproven.reports, a.names.Namespace)
 	context.AfterFunc(ctx, events.Stop)
 	discovery := &host.Discovery{
-		Client:      client,
+		Client:      unproven.claims,
 		Release:     a.names,
 		Identity:    a.options.identity(),
 		IsShared:    a.isShared,
@@ -136,39 +128,21 @@ func (a *app) connectHost(ctx context.Context) (*connectedApp, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot use host Secret %s/%s: %w", a.names.Namespace, a.names.Certs(), err)
 	}
+	clients, err := unproven.open(holder, newHostLimiter(a.values.ControlPlane.Advanced.HostClient))
+	if err != nil {
+		return nil, err
+	}
 	connected := &connectedApp{
 		appWithFacts: &appWithFacts{configuration: a.configuration, facts: facts},
 		process:      a.process,
 		done:         ctx.Done(),
-		hostClient:   client,
-		host:         host.Fence(unfenced, holder.MayWrite),
-		leaderHost:   host.FenceLeader(unfenced, holder),
-		limiter:      newHostLimiter(a.values.ControlPlane.Advanced.HostClient),
+		hostClients:  clients,
 		holder:       holder,
 		bundle:       bundle,
 		events:       events,
 	}
 	connected.reportStore = connected.showStandby
 	return connected, nil
-}
-
-// newHostEvents returns a recorder of Events on the host. Its client repeats requests that an overloaded host
-// refuses, because the recorder drops an Event that is refused.
-func newHostEvents(config *rest.Config, namespace string) (*host.Events, error) {
-	client, err := kubernetes.NewForConfig(config)
-	if err != nil {
-		return nil, fmt.Errorf("cannot build a client of the host: %w", err)
-	}
-	return host.NewEvents(client, namespace), nil
-}
-
-// newHostLimiter returns the rate limiter that all requests to the host share.
-func newHostLimiter(settings v1alpha1.HostClient) *syncer.HostLimiter {
-	return syncer.NewHostLimiter(syncer.HostLimits{
-		RequestsPerSecond: float64(settings.RequestsPerSecond),
-		Burst:             int(settings.Burst),
-		BytesPerSecond:    settings.BytesPerSecond.Value(),
-	}, clock.RealClock{})
 }
 
 // newCerts returns the data of a certs Secret with a new certificate authority.
@@ -178,26 +152,6 @@ func newCerts(now time.Time) (map[string][]byte, error) {
 		return nil, err
 	}
 	return bundle.Secret(), nil
-}
-
-// hostConfig returns the client config of the host. It uses protobuf and disables client-go's
-// rate limit, which counts only requests. The [syncer.HostLimiter] also limits bytes.
-func hostConfig(kubeconfig string) (*rest.Config, error) {
-	var config *rest.Config
-	var err error
-	if kubeconfig == "" {
-		config, err = rest.InClusterConfig()
-	} else {
-		config, err = clientcmd.BuildConfigFromFlags("", kubeconfig)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("cannot read the credentials for the host: %w", err)
-	}
-	config.QPS = -1
-	config.ContentType = "application/vnd.kubernetes.protobuf"
-	config.AcceptContentTypes = "application/vnd.kubernetes.protobuf,application/json"
-	config.UserAgent = "sublet/" + version
-	return syncer.AnswerInTime(config), nil
 }
 
 // cluster returns the identity of the virtual cluster on the host.

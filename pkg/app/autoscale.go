@@ -35,7 +35,7 @@ func (a *openApp) newScaler() (*autoscale.Scaler, error) {
 	if !a.values.ControlPlane.StatefulSet.Autoscaling.CountsRequests() || !a.options.canLead() {
 		return nil, nil //nolint:nilnil // There is nothing to scale.
 	}
-	client, err := kubernetes.NewForConfig(a.limiter.Wrap(a.leaderHost))
+	client, err := kubernetes.NewForConfig(a.leaderHost)
 	if err != nil {
 		return nil, err
 	}

@@ -48,7 +48,7 @@ func (a *connectedApp) open(ctx context.Context) (*openApp, error) {
 	}
 	api, destinations := &virtualAPI{}, &egress.Objects{}
 	proxy, err := nodeproxy.New(nodeproxy.Options{
-		Host: a.limiter.Wrap(a.host), Cluster: a.cluster(), VirtualPod: api.getPod, Register: legacyregistry.Register,
+		Host: a.host, Cluster: a.cluster(), VirtualPod: api.getPod, Register: legacyregistry.Register,
 		MaxStreams: int64(a.values.Policies.Streams.Max),
 	})
 	if err != nil {
@@ -80,7 +80,7 @@ func (a *connectedApp) newAddress() *host.Address {
 	if !a.values.FollowsAddress() {
 		return nil
 	}
-	return &host.Address{Client: a.hostClient, Release: a.names, Clock: clock.RealClock{}}
+	return &host.Address{Client: a.ownClient, Release: a.names, Clock: clock.RealClock{}}
 }
 
 // build builds the parts that every replica runs. It starts none of them.
@@ -208,7 +208,7 @@ func (a *openApp) encryption() encryption.Options {
 		Replica:   a.options.identity().Pod,
 		Replicas:  a.listReplicas,
 		Keys: &host.EncryptionKeys{
-			Client: a.hostClient, Release: a.names, NewKeys: encryption.NewKeys,
+			Client: a.ownClient, Release: a.names, NewKeys: encryption.NewKeys,
 			MayWrite: a.holder.MayWrite, Clock: clock.RealClock{},
 		},
 	}
@@ -264,7 +264,7 @@ func (a *connectedApp) hostFirstSteps() []controlplane.HostFirst {
 	}
 	if a.values.Sync.ToHost.PersistentVolumes.Enabled {
 		steps = append(steps, admission.Volumes(admission.VolumeOptions{
-			IsSyncer: isSyncer, SetReclaimPolicy: volumePolicies{a.hostClient, a.cluster()}.set,
+			IsSyncer: isSyncer, SetReclaimPolicy: volumePolicies{a.tenantClient, a.cluster()}.set,
 		}))
 	}
 	return steps
@@ -272,7 +272,7 @@ func (a *connectedApp) hostFirstSteps() []controlplane.HostFirst {
 
 // policyChecks returns the checks of the SubletPolicy plugin.
 func (a *openApp) policyChecks() admission.Checks {
-	view := hostView{a.hostFirst, a.cluster(), a.hostClient, a.ownClasses()}
+	view := hostView{a.hostFirst, a.cluster(), a.tenantClient, a.ownClasses()}
 	checks := admission.PolicyChecks(a.values, view)
 	admission.AddEvictionChecks(checks, a.values, view, a.api.listBudgets)
 	admission.AddSnapshotChecks(checks, a.values, view.SnapshotClasses)

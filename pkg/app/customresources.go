@@ -66,7 +66,7 @@ func (a *builtApp) customResourceParts(s *session) []lifecycle.Part {
 		return nil
 	}
 	return []lifecycle.Part{{Name: "custom resources", Run: func(ctx context.Context) error {
-		host, err := apiextensionsclient.NewForConfig(a.limiter.Wrap(a.leaderHost))
+		host, err := apiextensionsclient.NewForConfig(a.leaderHost)
 		if err != nil {
 			return fmt.Errorf("cannot build a client of the host: %w", err)
 		}

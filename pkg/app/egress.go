@@ -29,7 +29,7 @@ func (a *connectedApp) newDialer(destinations *egress.Objects) (*egress.Dialer, 
 	if err != nil {
 		return nil, err
 	}
-	host, err := kubernetes.NewForConfig(a.limiter.Wrap(a.host))
+	host, err := kubernetes.NewForConfig(a.host)
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 
+	"github.com/sublet-dev/sublet/pkg/app/host"
 	"github.com/sublet-dev/sublet/pkg/syncer"
 )
 
@@ -33,10 +34,11 @@ func TestEventsOnABusyHost(t *testing.T) {
 		}
 	}))
 	t.Cleanup(server.Close)
-	events, err := newHostEvents(syncer.AnswerInTime(&rest.Config{Host: server.URL}), "tenant-shop")
+	unproven, err := newHostClaims(syncer.AnswerInTime(&rest.Config{Host: server.URL}))
 	if err != nil {
 		t.Fatal(err)
 	}
+	events := host.NewEvents(unproven.reports, "tenant-shop")
 	t.Cleanup(events.Stop)
 	events.RecordStandby(metav1.OwnerReference{APIVersion: "v1", Kind: "ConfigMap", Name: "shop-anchor", UID: "anchor"}, "the store waits")
 	select {

@@ -11,7 +11,8 @@ import (
 )
 
 // newKubeletMetrics returns the handler that serves kubelet metrics to the tenant. virtual
-// returns a client of the virtual cluster, which is not known yet at this point.
+// returns a client of the virtual cluster, which is not known yet at this point. Of the host's config, the
+// handler only uses the credentials: its requests go to kubelets, not to the host's API server. It bounds them itself.
 func (a *connectedApp) newKubeletMetrics(virtual func() kubernetes.Interface) (*kubeletmetrics.Handler, error) {
 	settings := a.values.Integrations.KubeletMetrics
 	return kubeletmetrics.New(kubeletmetrics.Options{
@@ -21,7 +22,7 @@ func (a *connectedApp) newKubeletMetrics(virtual func() kubernetes.Interface) (*
 		Cluster:               a.cluster(),
 		Virtual:               virtual,
 		HostNode: func(ctx context.Context, name string) (*corev1.Node, error) {
-			return a.hostClient.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
+			return a.tenantClient.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
 		},
 	})
 }

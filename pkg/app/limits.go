@@ -21,7 +21,7 @@ func (a *connectedApp) runLimits(ctx context.Context, engine *syncer.Engine, vir
 	if err != nil {
 		return err
 	}
-	hostClient, err := kubernetes.NewForConfig(a.limiter.Wrap(a.leaderHost))
+	hostClient, err := kubernetes.NewForConfig(a.leaderHost)
 	if err != nil {
 		return err
 	}

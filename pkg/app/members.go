@@ -69,7 +69,7 @@ func (a *connectedApp) newMembers(ctx context.Context, etcd *storage.Etcd, other
 	m := &members{
 		connectedApp: a, others: others,
 		etcd: etcd, changes: make(chan struct{}, 1), generation: a.facts.Members.Generation,
-		record: &host.MemberRecord{Client: a.hostClient, Release: a.names, Anchor: a.facts.Anchor.UID},
+		record: &host.MemberRecord{Client: a.ownClient, Release: a.names, Anchor: a.facts.Anchor.UID},
 	}
 	etcd.OnWait = m.report
 	etcd.Review = m.review
@@ -220,7 +220,7 @@ func (m *members) leaveGrace() time.Duration {
 func (m *members) askReplicas(ctx context.Context) (count int, known bool) {
 	ctx, cancel := context.WithTimeout(ctx, askReplicasTimeout)
 	defer cancel()
-	set, err := m.hostClient.AppsV1().StatefulSets(m.names.Namespace).Get(ctx, m.names.StatefulSet(), metav1.GetOptions{})
+	set, err := m.ownClient.AppsV1().StatefulSets(m.names.Namespace).Get(ctx, m.names.StatefulSet(), metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(err):
 		return 0, false

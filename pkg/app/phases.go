@@ -4,9 +4,6 @@ import (
 	"net"
 	"sync"
 
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
-
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 	"github.com/sublet-dev/sublet/api/release"
 	"github.com/sublet-dev/sublet/pkg/app/autoscale"
@@ -19,7 +16,6 @@ import (
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
 	"github.com/sublet-dev/sublet/pkg/egress"
 	"github.com/sublet-dev/sublet/pkg/nodeproxy"
-	"github.com/sublet-dev/sublet/pkg/syncer"
 )
 
 // The server starts in phases: app, connectedApp, openApp, builtApp. Each has a type, so that a method uses
@@ -65,15 +61,12 @@ type appWithFacts struct {
 type connectedApp struct {
 	*appWithFacts
 	*process
+	*hostClients
 
-	done       <-chan struct{} // closed when the virtual cluster must stop
-	hostClient kubernetes.Interface
-	host       *rest.Config // fenced: writes fail unless this replica is the holder
-	leaderHost *rest.Config // fenced: writes fail unless this replica leads or they are host-first
-	limiter    *syncer.HostLimiter
-	holder     *host.Holder
-	bundle     *pki.Bundle
-	events     *host.Events
+	done   <-chan struct{} // closed when the virtual cluster must stop
+	holder *host.Holder
+	bundle *pki.Bundle
+	events *host.Events
 }
 
 // openApp is the server with all that its control plane is built from.

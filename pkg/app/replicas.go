@@ -74,7 +74,7 @@ func (a *connectedApp) newOtherReplicas() *otherReplicas {
 	if a.facts.Shared {
 		contest()
 	}
-	desired := host.NewReplicas(a.hostClient, a.names, clock.RealClock{})
+	desired := host.NewReplicas(a.ownClient, a.names, clock.RealClock{})
 	desired.OnChange(func(count int) {
 		if count > 1 && !isClosed(contested) {
 			a.shareStore()

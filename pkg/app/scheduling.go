@@ -47,7 +47,7 @@ func (a *builtApp) newScheduling(engine *syncer.Engine) (scheduling, error) {
 		return built, nil
 	}
 	built.usage = usage.New(usage.Options{
-		Host:    a.limiter.Wrap(a.leaderHost),
+		Host:    a.leaderHost,
 		Cluster: string(a.facts.Anchor.UID),
 		Changed: func(node string) { engine.Enqueue("nodes", types.NamespacedName{Name: node}) },
 	})

@@ -74,7 +74,7 @@ func (a *openApp) newSecrets(plane *controlplane.ControlPlane) (*releaseSecrets,
 	all := &releaseSecrets{operator: operator, exported: exported}
 	for _, secret := range append(secrets, further...) {
 		all.keepers = append(all.keepers, &host.SecretKeeper{
-			Client: a.hostClient, Namespace: secret.namespace, Name: secret.name, CheckName: secret.check, OfChart: secret.ofChart,
+			Client: a.ownClient, Namespace: secret.namespace, Name: secret.name, CheckName: secret.check, OfChart: secret.ofChart,
 			Holder: a.holder, Desired: secret.desired, Clock: clock.RealClock{},
 		})
 	}

@@ -161,7 +161,7 @@ func (a *connectedApp) showStandby(reason string) {
 // acceptedStore returns the UID of the anchor whose store the operator has accepted. It is empty
 // if there is none or the host does not respond.
 func (a *connectedApp) acceptedStore(ctx context.Context) string {
-	anchor, err := a.hostClient.CoreV1().ConfigMaps(a.names.Namespace).Get(ctx, a.names.Anchor(), metav1.GetOptions{})
+	anchor, err := a.ownClient.CoreV1().ConfigMaps(a.names.Namespace).Get(ctx, a.names.Anchor(), metav1.GetOptions{})
 	if err != nil {
 		return ""
 	}

@@ -105,7 +105,7 @@ func (a *builtApp) patchStoreLocation(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = a.hostClient.CoreV1().ConfigMaps(a.names.Namespace).
+	_, err = a.ownClient.CoreV1().ConfigMaps(a.names.Namespace).
 		Patch(ctx, a.names.Anchor(), types.MergePatchType, patch, metav1.PatchOptions{})
 	return err
 }

@@ -51,7 +51,6 @@ func (a *builtApp) newSession(o sessionOptions) (*session, error) {
 	s.engine, err = syncer.NewEngine(syncer.Options{
 		Cluster: a.cluster(), Virtual: s.virtual, Host: a.leaderHost,
 		VirtualInformers: virtualInformers{a.controlPlane, a.done},
-		HostLimiter:      a.limiter,
 		ObjectLimits:     objectLimits(a.values.Policies),
 		MayWrite:         func() error { return a.maySessionWrite(s) },
 		Restore:          a.store.served.Restore,
@@ -232,7 +231,7 @@ func (a *connectedApp) hostNames() (kinds.HostNames, error) {
 	if !a.values.Sync.IsEnabled("sync.toHost.ingresses") || !a.values.Policies.Ingresses.UniqueHosts {
 		return nil, nil //nolint:nilnil // The kind of Ingresses then skips the lookup.
 	}
-	host, err := kubernetes.NewForConfig(syncer.AnswerOnce(a.limiter.Wrap(a.leaderHost)))
+	host, err := kubernetes.NewForConfig(syncer.AnswerOnce(a.leaderHost))
 	if err != nil {
 		return nil, fmt.Errorf("cannot build a client of the host: %w", err)
 	}

@@ -67,12 +67,11 @@ func NewEngine(options Options) (*Engine, error) {
 	e.ledger = newCopyLedger(options.ObjectLimits)
 	e.ledger.onFreed = e.recordFreed
 	var err error
-	virtual := rest.CopyConfig(options.Virtual)
-	virtual.QPS = -1
+	virtual, host := rest.CopyConfig(options.Virtual), rest.CopyConfig(options.Host)
+	virtual.QPS, host.QPS = -1, -1
 	if e.virtual, err = e.newConnection(Virtual, virtual, virtual); err != nil {
 		return nil, fmt.Errorf("cannot create a client of the virtual cluster: %w", err)
 	}
-	host := options.HostLimiter.Wrap(options.Host)
 	if e.host, err = e.newConnection(Host, e.breaker.wrap(host, failFast), e.breaker.wrap(host, waitForReset)); err != nil {
 		return nil, fmt.Errorf("cannot create a client of the host: %w", err)
 	}

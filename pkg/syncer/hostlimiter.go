@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -49,8 +50,8 @@ const fairShare = 8
 var errThrottled = errors.New("cannot send request within the host limits in time")
 
 // HostLimiter limits the requests of a process to the host, with token buckets of requests and
-// bytes. Requests above the limit wait in order of priority. All host clients of the process
-// must share one limiter.
+// bytes. Requests above the limit wait in order of priority. All host clients of the process whose
+// requests a tenant can trigger must share one limiter.
 type HostLimiter struct {
 	limits HostLimits
 	clock  clock.Clock
@@ -88,11 +89,11 @@ func NewHostLimiter(limits HostLimits, c clock.Clock) *HostLimiter {
 func (l HostLimits) byteBurst() float64 { return 2 * float64(l.BytesPerSecond) }
 
 // Wrap returns a copy of config whose requests the limiter delays. client-go's own
-// limit is lifted. A nil limiter does not limit.
+// limit is lifted.
 func (l *HostLimiter) Wrap(config *rest.Config) *rest.Config {
 	config = rest.CopyConfig(config)
 	config.QPS = -1
-	if l == nil || l.limits.RequestsPerSecond <= 0 && l.limits.BytesPerSecond <= 0 {
+	if l.limits.RequestsPerSecond <= 0 && l.limits.BytesPerSecond <= 0 {
 		return config
 	}
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
@@ -117,7 +118,49 @@ func (t *limitedTransport) RoundTrip(request *http.Request) (*http.Response, err
 		closeBody(request)
 		return nil, err
 	}
-	return t.next.RoundTrip(request)
+	return t.next.RoundTrip(t.limiter.countUnknown(request))
+}
+
+// countUnknown returns a request whose body is counted when it is sent, if its length is not known before. Then
+// the next requests wait for what the body took.
+func (l *HostLimiter) countUnknown(request *http.Request) *http.Request {
+	if request.Body == nil || request.Body == http.NoBody || request.ContentLength > 0 {
+		return request
+	}
+	request = request.Clone(request.Context())
+	request.Body = &countedBody{request.Body, l}
+	if again := request.GetBody; again != nil {
+		request.GetBody = func() (io.ReadCloser, error) {
+			body, err := again()
+			if err != nil {
+				return nil, err
+			}
+			return &countedBody{body, l}, nil
+		}
+	}
+	return request
+}
+
+// countedBody takes the tokens of a request body while the body is read.
+type countedBody struct {
+	io.ReadCloser
+
+	limiter *HostLimiter
+}
+
+// Read implements io.Reader.
+func (b *countedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.limiter.charge(n)
+	return n, err
+}
+
+// charge takes the tokens of bytes that were sent without waiting for them.
+func (l *HostLimiter) charge(size int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.refill()
+	l.bytes -= float64(size)
 }
 
 // limitKey is the context key of requests that are not limited.

@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/pem"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -177,6 +179,42 @@ func TestHostLimiterPriorityOf(t *testing.T) {
 		if got := priorityOf(request); got != want {
 			t.Errorf("%s has priority %s, want %s", call, got, want)
 		}
+	}
+}
+
+// TestHostLimiterCountsBodiesOfUnknownLength sends a body whose length is not known before. The next request waits
+// until it is paid for.
+func TestHostLimiterCountsBodiesOfUnknownLength(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }))
+	t.Cleanup(server.Close)
+	for name, length := range map[string]int64{"Unknown": -1, "NotSet": 0, "Known": 5000} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newLimiterBench(HostLimits{BytesPerSecond: 1000})
+			body := io.NopCloser(strings.NewReader(strings.Repeat("a", 5000)))
+			request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL, body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			request.ContentLength = length
+			response, err := (&limitedTransport{limiter: b.HostLimiter, next: http.DefaultTransport}).RoundTrip(request)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = response.Body.Close()
+			waiting := b.send(1, restPriority, 1)
+			b.clock.Step(3 * time.Second) // A bucket of 2000 bytes is 3000 short.
+			b.grant()
+			if len(waiting) != 1 || countSent(waiting) != 0 {
+				t.Errorf("%d requests wait, and %d are sent before the body is paid for", len(waiting), countSent(waiting))
+			}
+			b.clock.Step(100 * time.Millisecond)
+			b.grant()
+			if countSent(waiting) != 1 {
+				t.Error("The next request is not sent when the body is paid for")
+			}
+		})
 	}
 }
 

@@ -17,16 +17,12 @@ import (
 type Options struct {
 	// Cluster is the identity of the virtual cluster on its host.
 	Cluster translate.Cluster
-	// Virtual and Host connect to the two API servers. Client-side limits of Host are
-	// lifted.
+	// Virtual and Host connect to the two API servers. client-go's limits are lifted. A
+	// [HostLimiter] that Host passes remains.
 	Virtual, Host *rest.Config
 	// VirtualInformers has shared informers of the virtual cluster, which the engine
 	// uses instead of watches of its own. Default: none.
 	VirtualInformers VirtualInformers
-	// HostLimiter is a limiter that the engine shares with other clients of the host
-	// and with the engines of other leader terms. Host must not pass it already.
-	// Default: no limit.
-	HostLimiter *HostLimiter
 	// ObjectLimits bound the copies on the host. Default: no limit.
 	ObjectLimits ObjectLimits
 	// MayWrite returns why this replica must not write to the host now, nil if it

@@ -234,7 +234,8 @@ type Proxy struct {
 type ControlPlaneAdvanced struct {
 	// Scheduler in the virtual cluster.
 	VirtualScheduler VirtualScheduler `json:"virtualScheduler"`
-	// Limits of the requests from the control plane to the API server of the host. More requests wait.
+	// Limits of the requests that the tenant causes at the API server of the host. More requests wait. Each
+	// replica has limits of its own.
 	HostClient HostClient `json:"hostClient"`
 	// Port 8444 for operators of the host: probes, metrics and /syncz. Its Service is
 	// RELEASE-operator, its bearer token is in the Secret RELEASE-operator.
@@ -289,7 +290,7 @@ type VirtualScheduler struct {
 	HostUsage bool `json:"hostUsage"`
 }
 
-// HostClient limits the requests of the control plane to the host.
+// HostClient limits the requests of one replica of the control plane to the host.
 type HostClient struct {
 	// Sustained rate of requests, per second. 0 means no limit.
 	// Default: 400
