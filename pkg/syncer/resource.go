@@ -132,7 +132,7 @@ type Resource[V, H client.Object] struct {
 
 	// Trim removes fields that the kind never reads from a host object before it is cached. The
 	// engine itself removes managedFields. Kinds with the same type of host object share its
-	// cache, so at most one of them may set Trim.
+	// cache, which applies the Trim of each. So none may remove what another one reads.
 	Trim func(host H)
 
 	// IsHeartbeat reports whether an update of a host object is irrelevant to the kind, so that
