@@ -88,3 +88,38 @@ func TestArchitectureNamesPackages(t *testing.T) {
 		}
 	}
 }
+
+// metricName finds the names of metrics in a document.
+var metricName = regexp.MustCompile(`\bsublet_[a-z_]+\b`)
+
+// TestMonitorNamesMetrics checks that the code has each metric of our own that the page names. A package has its whole
+// name, or its subsystem and the rest of the name.
+func TestMonitorNamesMetrics(t *testing.T) {
+	t.Parallel()
+	code := map[string]string{} // package -> the text of its files without tests
+	err := filepath.WalkDir("pkg", func(path string, _ os.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		code[filepath.Dir(path)] += string(text)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile("docs/how-to/monitor.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range metricName.FindAllString(string(page), -1) {
+		part, rest, _ := strings.Cut(strings.TrimPrefix(name, "sublet_"), "_")
+		subsystem, found := regexp.MustCompile(`Subsystem: +"`+part+`"`), false
+		for _, text := range code {
+			found = found || strings.Contains(text, `"`+name+`"`) || subsystem.MatchString(text) && strings.Contains(text, `"`+rest+`"`)
+		}
+		if !found {
+			t.Errorf("docs/how-to/monitor.md names the metric %s, which does not exist", name)
+		}
+	}
+}

@@ -94,7 +94,7 @@ var rules = map[string]rule{
 	}, tests: []string{"test/databases", "test/await", "test/oidc"}},
 
 	"pkg/virtualscheduler": {code: []string{
-		"pkg/virtualscheduler/usage", "pkg/translate", "api/...", "k8s.io/apiserver", "k8s.io/kubernetes",
+		"pkg/virtualscheduler/usage", "pkg/meter", "pkg/translate", "api/...", "k8s.io/apiserver", "k8s.io/kubernetes",
 	}},
 	"pkg/snapshot":               {code: []string{"pkg/storage", "api/..."}, tests: []string{"test/databases"}},
 	"pkg/virtualscheduler/usage": {code: []string{"pkg/translate", "api/..."}},

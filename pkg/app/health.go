@@ -187,7 +187,7 @@ func (a *app) newOperatorPort(ctx context.Context) (*operator.Server, error) {
 		Live:        a.health.live,
 		Ready:       a.health.ready,
 		Report:      a.health.report,
-		Metrics:     legacyregistry.Handler(),
+		Metrics:     operator.Metrics(legacyregistry.DefaultGatherer, a.health.report),
 		Profiling:   a.values.ControlPlane.Advanced.Operator.Profiling,
 		Allows:      a.health.allowsToken,
 		Certificate: a.health.certificate,
