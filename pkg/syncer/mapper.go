@@ -19,17 +19,34 @@ import (
 )
 
 // clusterScoped returns the cluster-scoped kinds that are built in or that Sublet has
-// definitions of.
+// definitions of. A test compares it with a real API server and with the definitions.
 func clusterScoped() sets.Set[schema.GroupKind] {
 	return sets.New(
 		schema.GroupKind{Kind: "ComponentStatus"},
 		schema.GroupKind{Kind: "Namespace"},
 		schema.GroupKind{Kind: "Node"},
 		schema.GroupKind{Kind: "PersistentVolume"},
+		schema.GroupKind{Group: "admissionregistration.k8s.io", Kind: "MutatingAdmissionPolicy"},
+		schema.GroupKind{Group: "admissionregistration.k8s.io", Kind: "MutatingAdmissionPolicyBinding"},
+		schema.GroupKind{Group: "admissionregistration.k8s.io", Kind: "MutatingWebhookConfiguration"},
+		schema.GroupKind{Group: "admissionregistration.k8s.io", Kind: "ValidatingAdmissionPolicy"},
+		schema.GroupKind{Group: "admissionregistration.k8s.io", Kind: "ValidatingAdmissionPolicyBinding"},
+		schema.GroupKind{Group: "admissionregistration.k8s.io", Kind: "ValidatingWebhookConfiguration"},
+		schema.GroupKind{Group: "authentication.k8s.io", Kind: "SelfSubjectReview"},
+		schema.GroupKind{Group: "authentication.k8s.io", Kind: "TokenReview"},
+		schema.GroupKind{Group: "authorization.k8s.io", Kind: "SelfSubjectAccessReview"},
+		schema.GroupKind{Group: "authorization.k8s.io", Kind: "SelfSubjectRulesReview"},
+		schema.GroupKind{Group: "authorization.k8s.io", Kind: "SubjectAccessReview"},
+		schema.GroupKind{Group: "certificates.k8s.io", Kind: "CertificateSigningRequest"},
+		schema.GroupKind{Group: "certificates.k8s.io", Kind: "ClusterTrustBundle"},
+		schema.GroupKind{Group: "flowcontrol.apiserver.k8s.io", Kind: "FlowSchema"},
+		schema.GroupKind{Group: "flowcontrol.apiserver.k8s.io", Kind: "PriorityLevelConfiguration"},
 		schema.GroupKind{Group: "networking.k8s.io", Kind: "IPAddress"},
 		schema.GroupKind{Group: "networking.k8s.io", Kind: "IngressClass"},
 		schema.GroupKind{Group: "networking.k8s.io", Kind: "ServiceCIDR"},
 		schema.GroupKind{Group: "node.k8s.io", Kind: "RuntimeClass"},
+		schema.GroupKind{Group: "rbac.authorization.k8s.io", Kind: "ClusterRole"},
+		schema.GroupKind{Group: "rbac.authorization.k8s.io", Kind: "ClusterRoleBinding"},
 		schema.GroupKind{Group: "resource.k8s.io", Kind: "DeviceClass"},
 		schema.GroupKind{Group: "resource.k8s.io", Kind: "DeviceTaintRule"},
 		schema.GroupKind{Group: "resource.k8s.io", Kind: "ResourceSlice"},
@@ -41,6 +58,7 @@ func clusterScoped() sets.Set[schema.GroupKind] {
 		schema.GroupKind{Group: "storage.k8s.io", Kind: "StorageClass"},
 		schema.GroupKind{Group: "storage.k8s.io", Kind: "VolumeAttachment"},
 		schema.GroupKind{Group: "storage.k8s.io", Kind: "VolumeAttributesClass"},
+		schema.GroupKind{Group: "storagemigration.k8s.io", Kind: "StorageVersionMigration"},
 	)
 }
 
@@ -117,8 +135,8 @@ func (d *statusDiscovery) has(object client.Object) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if slices.Contains(builtInVersions(), gvk.GroupVersion()) {
-		return hasStatusField(d.scheme, gvk), nil
+	if has, known := BuiltInStatus(d.scheme, gvk); known {
+		return has, nil
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -149,6 +167,15 @@ func (d *statusDiscovery) forget(object client.Object) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	delete(d.known, gvk)
+}
+
+// BuiltInStatus reports whether a built-in type has a status subresource. known is false for a type that
+// is not built in, or not in every API server. A test compares it with the discovery of a real API server.
+func BuiltInStatus(scheme *runtime.Scheme, gvk schema.GroupVersionKind) (has, known bool) {
+	if !slices.Contains(builtInVersions(), gvk.GroupVersion()) {
+		return false, false
+	}
+	return hasStatusField(scheme, gvk), true
 }
 
 // hasStatusField reports whether a built-in type has a status.
