@@ -12,11 +12,14 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sublet-dev/sublet/api/labels"
+	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
 // TestBudgets syncs a PodDisruptionBudget with a percentage. The host gets the number that
 // the virtual cluster computes. The copy follows the scale, goes after the timeout of a
-// drain, and comes back after it.
+// drain of a host pod, and comes back after it.
 func TestBudgets(t *testing.T) {
 	r := newRelease(t)
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: r.namespace}}
@@ -34,6 +37,7 @@ func TestBudgets(t *testing.T) {
 	r.keepsPods(t, budget.Name, 3)
 	r.scale(t, set, 8)
 	r.keepsPods(t, budget.Name, 6)
+	r.addHostPod(t, node.Name, set.Spec.Template.Labels)
 
 	cordoned := corev1.Taint{
 		Key: corev1.TaintNodeUnschedulable, Effect: corev1.TaintEffectNoSchedule,
@@ -64,6 +68,19 @@ func (r *release) budgeted(node string) (*appsv1.ReplicaSet, *policyv1.PodDisrup
 	return set, &policyv1.PodDisruptionBudget{ObjectMeta: meta, Spec: policyv1.PodDisruptionBudgetSpec{
 		MaxUnavailable: new(intstr.FromString("25%")), Selector: selector,
 	}}
+}
+
+// addHostPod creates a pod on a node of the host, as the copy of a pod with labels.
+func (r *release) addHostPod(t *testing.T, node string, tenant map[string]string) {
+	t.Helper()
+	marks := map[string]string{labels.Cluster: r.cluster.UID, labels.Namespace: r.namespace}
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: r.namespace, Name: "on-node", Labels: translate.SyncLabels(marks, tenant)},
+		Spec:       corev1.PodSpec{NodeName: node, Containers: []corev1.Container{{Name: "main", Image: "none"}}},
+	}
+	if err := r.host.client.Create(t.Context(), pod); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // scale changes the number of pods of a set.

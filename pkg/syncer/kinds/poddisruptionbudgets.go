@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sublet-dev/sublet/api/labels"
 	"github.com/sublet-dev/sublet/pkg/syncer"
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
@@ -20,8 +21,8 @@ const liftedBudgetPeriod = 30 * time.Second
 
 // PodDisruptionBudgets copies the tenant's budgets to the host, so that evictions on the host respect
 // them. The virtual disruption controller owns the status and computes how many pods must stay
-// healthy. If a pod of the budget has been on a cordoned node for longer than the drain timeout,
-// the copy is deleted. So every drain completes.
+// healthy. If a host pod of the budget has been on a cordoned node for longer than the drain
+// timeout, the copy is deleted. So every drain completes.
 func PodDisruptionBudgets(o Options) syncer.Resource[*policyv1.PodDisruptionBudget, *policyv1.PodDisruptionBudget] {
 	drains := drainTimeout{}
 	if o.Sync.IsEnabled("sync.fromHost.nodes") { // Otherwise the host's nodes cannot be read.
@@ -34,7 +35,7 @@ func PodDisruptionBudgets(o Options) syncer.Resource[*policyv1.PodDisruptionBudg
 			if _, known := translate.BudgetMinimum(virtual); virtual.Spec.Selector == nil || host == nil && !known {
 				return false, nil
 			}
-			lifted, err := drains.isExceeded(s, virtual)
+			lifted, err := drains.isExceeded(s, virtual, host)
 			return !lifted, err
 		},
 		Down: func(s syncer.Scope, virtual, host *policyv1.PodDisruptionBudget) error {
@@ -44,7 +45,10 @@ func PodDisruptionBudgets(o Options) syncer.Resource[*policyv1.PodDisruptionBudg
 		},
 	}
 	if drains.timeout > 0 {
-		r.Also = []syncer.Watch{{Side: syncer.Host, Object: &corev1.Node{}, All: true, Keys: budgetsOfNode}}
+		r.Also = []syncer.Watch{
+			{Side: syncer.Host, Object: &corev1.Node{}, All: true, Keys: budgetsOfNode},
+			{Side: syncer.Host, Object: &corev1.Pod{}, Keys: budgetsOfPod},
+		}
 	}
 	return r
 }
@@ -54,24 +58,23 @@ type drainTimeout struct {
 	timeout time.Duration // 0 for no bound
 }
 
-// isExceeded reports whether a pod of the budget has been on a cordoned node for too long. It requests
-// a reconcile for the time at which the result may change.
-func (d drainTimeout) isExceeded(s syncer.Scope, virtual *policyv1.PodDisruptionBudget) (bool, error) {
+// isExceeded reports whether a host pod of the budget has been on a cordoned node for too long. It
+// requests a reconcile for the time at which the result may change. Virtual pods do not count: the tenant
+// writes their labels and may deny their bindings. host is the copy, nil if there is none.
+func (d drainTimeout) isExceeded(s syncer.Scope, virtual, host *policyv1.PodDisruptionBudget) (bool, error) {
 	if d.timeout == 0 {
 		return false, nil
 	}
-	selector, err := metav1.LabelSelectorAsSelector(virtual.Spec.Selector)
-	if err != nil {
-		return false, nil //nolint:nilerr // The virtual API server has validated the selector.
+	selectors := []*metav1.LabelSelector{translate.Selector(s.Cluster, virtual.Namespace, virtual.Spec.Selector)}
+	if host != nil {
+		selectors = append(selectors, host.Spec.Selector) // The host may have refused the last change.
 	}
-	var pods corev1.PodList
-	err = s.Virtual.List(s.Context, &pods, client.InNamespace(virtual.Namespace),
-		client.MatchingLabelsSelector{Selector: selector}, client.UnsafeDisableDeepCopy)
+	nodes, err := nodesOf(s, selectors)
 	if err != nil {
-		return false, fmt.Errorf("cannot list pods of namespace %s: %w", virtual.Namespace, err)
+		return false, err
 	}
 	lifted := false
-	for node := range nodesOf(pods.Items) {
+	for node := range nodes {
 		wait, err := d.remaining(s, node)
 		if err != nil {
 			return false, err
@@ -87,15 +90,27 @@ func (d drainTimeout) isExceeded(s syncer.Scope, virtual *policyv1.PodDisruption
 	return lifted, nil
 }
 
-// nodesOf returns the names of the nodes on which pods run.
-func nodesOf(pods []corev1.Pod) map[string]bool {
+// nodesOf returns the names of the nodes on which host pods run that one of the selectors matches.
+func nodesOf(s syncer.Scope, selectors []*metav1.LabelSelector) (map[string]bool, error) {
 	nodes := map[string]bool{}
-	for i := range pods {
-		if node := pods[i].Spec.NodeName; node != "" && !translate.IsFinished(&pods[i]) {
-			nodes[node] = true
+	for _, labelSelector := range selectors {
+		selector, err := metav1.LabelSelectorAsSelector(labelSelector)
+		if err != nil {
+			continue // No API server stores it.
+		}
+		var pods corev1.PodList
+		err = s.Host.List(s.Context, &pods, client.InNamespace(s.Cluster.Namespace),
+			client.MatchingLabelsSelector{Selector: selector}, client.UnsafeDisableDeepCopy)
+		if err != nil {
+			return nil, fmt.Errorf("cannot list host pods: %w", err)
+		}
+		for i := range pods.Items {
+			if node := pods.Items[i].Spec.NodeName; node != "" && !translate.IsFinished(&pods.Items[i]) {
+				nodes[node] = true
+			}
 		}
 	}
-	return nodes
+	return nodes, nil
 }
 
 // remaining returns how long a budget may still delay a drain of the node. It is negative after the
@@ -131,8 +146,27 @@ func budgetsOfNode(s syncer.Scope, object client.Object) ([]types.NamespacedName
 	if node, ok := object.(*corev1.Node); !ok || cordonedSince(node).IsZero() {
 		return nil, nil
 	}
+	return listBudgets(s, "")
+}
+
+// budgetsOfPod returns the budgets of the virtual namespace of a host pod if its node is cordoned.
+func budgetsOfPod(s syncer.Scope, object client.Object) ([]types.NamespacedName, error) {
+	pod, ok := object.(*corev1.Pod)
+	if !ok || pod.Spec.NodeName == "" || pod.Labels[labels.Namespace] == "" {
+		return nil, nil
+	}
+	node := &corev1.Node{}
+	_, err := lookUp(s, syncer.Host, types.NamespacedName{Name: pod.Spec.NodeName}, node)
+	if err != nil || cordonedSince(node).IsZero() {
+		return nil, err
+	}
+	return listBudgets(s, pod.Labels[labels.Namespace])
+}
+
+// listBudgets returns the virtual budgets of a namespace, or of all.
+func listBudgets(s syncer.Scope, namespace string) ([]types.NamespacedName, error) {
 	var budgets policyv1.PodDisruptionBudgetList
-	if err := s.Virtual.List(s.Context, &budgets, client.UnsafeDisableDeepCopy); err != nil {
+	if err := s.Virtual.List(s.Context, &budgets, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("cannot list PodDisruptionBudgets: %w", err)
 	}
 	return keysOf(budgets.Items, nil), nil
