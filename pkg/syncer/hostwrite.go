@@ -21,7 +21,7 @@ import (
 func (r *reconciler) writeDown(s Scope, key types.NamespacedName, virtual, host client.Object) error {
 	after, err := r.buildHost(s, key, virtual, deepCopy(host))
 	if err != nil {
-		return err
+		return r.narrowUnpatched(s, key, host, after, err)
 	}
 	patches, err := hostPatches(host, after)
 	if err != nil {
@@ -44,7 +44,8 @@ func (r *reconciler) writeDown(s Scope, key types.NamespacedName, virtual, host 
 		return nil // It is deleted, as the watch will show.
 	}
 	if err != nil {
-		return fmt.Errorf("cannot patch host object %s: %w", client.ObjectKeyFromObject(host), asHostRefusal(err))
+		err = fmt.Errorf("cannot patch host object %s: %w", client.ObjectKeyFromObject(host), asHostRefusal(err))
+		return r.narrowRefused(s, key, host, after, err)
 	}
 	if written == nil && r.kind.metadataOnly {
 		r.compared.record(key, virtual, host)

@@ -46,6 +46,9 @@ type Kind struct {
 	// refusedResize is nil for a kind that does not show refusals of a resize in its objects.
 	refusedResize func(s Scope, virtual, host client.Object, reason string)
 
+	// narrow is nil for a kind whose copies give no access that has to end.
+	narrow func(host, wanted client.Object)
+
 	evictedWithCopy bool
 	started         func(s Scope, virtual, host client.Object) bool
 	leastGrace      func(host client.Object) int64 // nil if every copy may go at once
@@ -167,6 +170,9 @@ func defineSteps[V, H client.Object](k *Kind, r Resource[V, H]) {
 			r.RefusedResize(s, virtual.(V), host.(H), reason)
 		}
 	}
+	if r.Narrow != nil {
+		k.narrow = func(host, wanted client.Object) { r.Narrow(host.(H), wanted.(H)) }
+	}
 	if r.Started != nil {
 		k.started = func(s Scope, virtual, host client.Object) bool { return r.Started(s, virtual.(V), typed[H](host)) }
 	}
@@ -198,6 +204,7 @@ func validate[V, H client.Object](name string, r Resource[V, H]) error {
 		{r.Places != nil && r.Owner == Virtual, "kind %s watches places, but its host copies are all in the host namespace"},
 		{r.MetadataOnly && (r.Owner == Host || r.EvictedWithCopy), "kind %s needs the whole virtual object, its cache cannot have metadata only"},
 		{r.LeastGrace != nil && !r.EvictedWithCopy, "kind %s has a least grace period but does not end with its host copy"},
+		{r.Narrow != nil && (r.Owner == Host || r.EvictedWithCopy), "kind %s narrows host copies, which the engine must not delete"},
 		{r.EvictedWithCopy && r.Started == nil, "kind %s ends with its host copy but does not specify when it had one"},
 	} {
 		if rule.broken {

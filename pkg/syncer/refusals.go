@@ -94,11 +94,14 @@ func asHostRefusal(err error) error {
 }
 
 // isTooLarge reports whether an API server rejected an object for its size. The limit
-// of the store itself comes back as an internal error.
+// of the store itself, or of the API server's client for it, comes back as an internal error.
 func isTooLarge(err error) bool {
 	var status apierrors.APIStatus
-	return apierrors.IsRequestEntityTooLargeError(err) ||
-		errors.As(err, &status) && strings.Contains(status.Status().Message, "request is too large")
+	if apierrors.IsRequestEntityTooLargeError(err) {
+		return true
+	}
+	return errors.As(err, &status) && (strings.Contains(status.Status().Message, "request is too large") ||
+		strings.Contains(status.Status().Message, "message larger than max"))
 }
 
 // isRefusedWrite reports whether the virtual API server rejected a write. Conflicts, missing

@@ -80,7 +80,7 @@ func (s Scope) RecordEvent(reason, message string) {
 // V and H are the virtual and the host type. They are the same for most kinds. They differ
 // where the copy has another type, as the Secret with the tokens of a pod.
 //
-// Down, Up, BeforeDelete, Lost, Refused and RefusedResize get deep copies, and may share parts between them.
+// Down, Up, BeforeDelete, Narrow, Lost, Refused and RefusedResize get deep copies, and may share parts between them.
 // All other functions get objects of the caches and must not change them. Through the [Scope],
 // they may only read host objects that the engine watches for the kind: its own, and those of
 // Also. Other reads fail, so that each kind declares all that it depends on.
@@ -195,6 +195,13 @@ type Resource[V, H client.Object] struct {
 	// the reason. Up must keep what it shows until the copy has the resize. The engine also
 	// records an Event. nil means that the Event is enough.
 	RefusedResize func(s Scope, virtual V, host H, reason string)
+
+	// Narrow removes from a host copy what wanted, the state that the copy should have, does not give. It adds
+	// nothing. The engine calls it when the host refuses the update to wanted, so that access that has ended
+	// does not wait for the rest. If the host refuses the narrowed copy too, the engine deletes the copy, and
+	// creates it again once the host accepts it. So it is for kinds whose copies give access to something
+	// and have no state. nil means that only labels and annotations are removed, for all kinds alike.
+	Narrow func(host, wanted H)
 
 	// EvictedWithCopy is true if the loss of the host copy evicts the virtual object, once Started
 	// returns true. Only pods set it. Default: a lost host copy is created again.

@@ -177,7 +177,8 @@ func (r *reconciler) reserve(host client.Object, o writeOptions) (undo func(), e
 }
 
 // buildHost runs Down and the patch on a host object and returns it. If the virtual side owns
-// the kind, the engine restores the identity of the host object afterwards.
+// the kind, the engine restores the identity of the host object afterwards. If the patch fails, the object is
+// returned as Down has built it.
 func (r *reconciler) buildHost(s Scope, key types.NamespacedName, virtual, host client.Object) (client.Object, error) {
 	owners := host.GetOwnerReferences()
 	var before client.Object
@@ -191,7 +192,7 @@ func (r *reconciler) buildHost(s Scope, key types.NamespacedName, virtual, host 
 		}
 	}
 	if err := r.applyPatch(s, patch, PatchRequest{Side: Host, Original: virtual, Copy: host, Before: before}); err != nil {
-		return nil, fmt.Errorf("cannot patch the host copy of %s: %w", key, err)
+		return host, fmt.Errorf("cannot patch the host copy of %s: %w", key, err)
 	}
 	if r.kind.owner == Virtual {
 		translate.Stamp(r.cluster, r.kind.names, key, virtual.GetUID(), host)

@@ -6,6 +6,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	apilabels "k8s.io/apimachinery/pkg/labels"
 
@@ -260,4 +261,18 @@ func blockContains(block *networkingv1.IPBlock, address string) bool {
 func prefixContains(cidr string, address netip.Addr) bool {
 	prefix, err := netip.ParsePrefix(cidr)
 	return err == nil && prefix.Contains(address)
+}
+
+// NarrowPolicy removes the rules from a host NetworkPolicy that the wanted policy does not have. A policy
+// without rules denies everything, as do the release's own ones to a pod that lacks its policy.
+func NarrowPolicy(host, wanted *networkingv1.NetworkPolicy) {
+	host.Spec.Ingress = keepRules(host.Spec.Ingress, wanted.Spec.Ingress)
+	host.Spec.Egress = keepRules(host.Spec.Egress, wanted.Spec.Egress)
+}
+
+// keepRules returns the rules that are wanted.
+func keepRules[T any](rules, wanted []T) []T {
+	return slices.DeleteFunc(slices.Clone(rules), func(rule T) bool {
+		return !slices.ContainsFunc(wanted, func(w T) bool { return equality.Semantic.DeepEqual(rule, w) })
+	})
 }

@@ -216,3 +216,25 @@ func TestIsolationBy(t *testing.T) {
 		}
 	}
 }
+
+func TestNarrowPolicy(t *testing.T) {
+	t.Parallel()
+	ingress := func(port int32) networkingv1.NetworkPolicyIngressRule {
+		return networkingv1.NetworkPolicyIngressRule{Ports: []networkingv1.NetworkPolicyPort{{Port: new(intstr.FromInt32(port))}}}
+	}
+	egress := func(cidr string) networkingv1.NetworkPolicyEgressRule {
+		return networkingv1.NetworkPolicyEgressRule{To: []networkingv1.NetworkPolicyPeer{{IPBlock: &networkingv1.IPBlock{CIDR: cidr}}}}
+	}
+	policy := func(in []networkingv1.NetworkPolicyIngressRule, out []networkingv1.NetworkPolicyEgressRule) *networkingv1.NetworkPolicy {
+		return &networkingv1.NetworkPolicy{Spec: networkingv1.NetworkPolicySpec{
+			PolicyTypes: []networkingv1.PolicyType{networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress}, Ingress: in, Egress: out,
+		}}
+	}
+	host := policy([]networkingv1.NetworkPolicyIngressRule{ingress(80), ingress(81)}, []networkingv1.NetworkPolicyEgressRule{egress("0.0.0.0/0")})
+	wanted := policy([]networkingv1.NetworkPolicyIngressRule{ingress(82), ingress(81)}, []networkingv1.NetworkPolicyEgressRule{egress("192.0.2.0/24")})
+	NarrowPolicy(host, wanted)
+	want := policy([]networkingv1.NetworkPolicyIngressRule{ingress(81)}, []networkingv1.NetworkPolicyEgressRule{})
+	if diff := cmp.Diff(want, host); diff != "" {
+		t.Errorf("narrowed policy (-want +got):\n%s", diff)
+	}
+}

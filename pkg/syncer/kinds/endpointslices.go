@@ -1,6 +1,8 @@
 package kinds
 
 import (
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -18,7 +20,7 @@ import (
 //
 // It only copies the addresses of the tenant's own host pods, and those that the operator allows.
 // Admission denies others. But the address of a pod may later belong to another pod, so the slice
-// is updated when the pod ends.
+// is updated when the pod ends. An update that the host refuses removes the address all the same.
 func EndpointSlices(o Options) syncer.Resource[*discoveryv1.EndpointSlice, *discoveryv1.EndpointSlice] {
 	return syncer.Resource[*discoveryv1.EndpointSlice, *discoveryv1.EndpointSlice]{
 		Owner: syncer.Virtual,
@@ -27,6 +29,7 @@ func EndpointSlices(o Options) syncer.Resource[*discoveryv1.EndpointSlice, *disc
 		Down: func(s syncer.Scope, virtual, host *discoveryv1.EndpointSlice) error {
 			return fillHostSlice(o.Endpoints, s, virtual, host)
 		},
+		Narrow: narrowSlice,
 		Indexes: []syncer.Index{
 			{Side: syncer.Virtual, Object: &discoveryv1.EndpointSlice{}, Field: byService, Values: serviceOfSlice},
 			{Side: syncer.Virtual, Object: &discoveryv1.EndpointSlice{}, Field: byAddress, Values: addressesOfSlice},
@@ -50,13 +53,13 @@ func serviceOfSlice(o client.Object) []string {
 }
 
 func slicesOfService(s syncer.Scope, service client.Object) ([]types.NamespacedName, error) {
-	var slices discoveryv1.EndpointSliceList
-	err := s.Virtual.List(s.Context, &slices, client.InNamespace(service.GetNamespace()),
+	var found discoveryv1.EndpointSliceList
+	err := s.Virtual.List(s.Context, &found, client.InNamespace(service.GetNamespace()),
 		client.MatchingFields{byService: service.GetName()}, client.UnsafeDisableDeepCopy)
 	if err != nil {
 		return nil, err
 	}
-	return keysOf(slices.Items, nil), nil
+	return keysOf(found.Items, nil), nil
 }
 
 // shouldCopySlice reports whether a slice belongs to a synced Service. That may also have a selector:
@@ -104,4 +107,22 @@ func isOwnEndpoint(allowed policy.Ranges, s syncer.Scope, address string) (bool,
 		return true, nil
 	}
 	return OwnsAddress(s.Context, s.Host, s.Cluster, address)
+}
+
+// narrowSlice removes the addresses from a host slice that the wanted slice does not have.
+func narrowSlice(host, wanted *discoveryv1.EndpointSlice) {
+	kept := map[string]bool{}
+	for _, endpoint := range wanted.Endpoints {
+		for _, address := range endpoint.Addresses {
+			kept[address] = true
+		}
+	}
+	var endpoints []discoveryv1.Endpoint
+	for _, endpoint := range host.Endpoints {
+		endpoint.Addresses = slices.DeleteFunc(slices.Clone(endpoint.Addresses), func(address string) bool { return !kept[address] })
+		if len(endpoint.Addresses) > 0 {
+			endpoints = append(endpoints, endpoint)
+		}
+	}
+	host.Endpoints = endpoints
 }

@@ -21,6 +21,7 @@ func ExposedServices(o Options) syncer.Resource[*corev1.Service, *networkingv1.N
 			host.Spec = translate.ExposedPolicy(s.Cluster, virtual)
 			return nil
 		},
+		Narrow:      translate.NarrowPolicy,
 		StatusBlind: true,
 	}
 }

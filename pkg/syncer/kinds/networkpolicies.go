@@ -44,6 +44,7 @@ func NetworkPolicies(o Options) syncer.Resource[*networkingv1.NetworkPolicy, *ne
 			host.Spec = translate.NetworkPolicy(in, virtual)
 			return nil
 		},
+		Narrow: translate.NarrowPolicy,
 		Also: []syncer.Watch{
 			{Side: syncer.Virtual, Object: &corev1.Namespace{}, StatusBlind: true, Keys: policiesByNamespaces},
 			{Side: syncer.Virtual, Object: &corev1.Service{}, StatusBlind: true, Keys: policiesOfService},

@@ -3,9 +3,11 @@ package attacks
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -74,4 +76,46 @@ func uncopiedNames(t *testing.T, s *site) {
 		t.Errorf("a name cannot become a Service with an address again: %v", err)
 	}
 	s.hostCopy(t, client.ObjectKeyFromObject(service), &corev1.Service{})
+}
+
+// removedAddress gives a slice so many labels that the host refuses its update, and then deletes the pod whose
+// address it has. The network may give the address to somebody else.
+func removedAddress(t *testing.T, s *site) {
+	service, pod := newService("stale", corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80}}}), newPod("stale", nil)
+	s.create(t, service, pod)
+	eventually(t, "the pod has an address", func(ctx context.Context) error {
+		err := s.tenant.Get(ctx, client.ObjectKeyFromObject(pod), pod)
+		if err == nil && pod.Status.PodIP == "" {
+			err = fmt.Errorf("phase %s", pod.Status.Phase)
+		}
+		return err
+	})
+	slice := &discoveryv1.EndpointSlice{
+		ObjectMeta:  metav1.ObjectMeta{Namespace: virtualNamespace, Name: "stale", Labels: map[string]string{discoveryv1.LabelServiceName: service.Name}},
+		AddressType: discoveryv1.AddressTypeIPv4, Endpoints: []discoveryv1.Endpoint{{Addresses: []string{pod.Status.PodIP}}},
+	}
+	s.create(t, slice)
+	key, copied := client.ObjectKeyFromObject(slice), &discoveryv1.EndpointSlice{}
+	s.hostCopy(t, key, copied)
+	if len(copied.Endpoints) != 1 {
+		t.Fatalf("the copy has the endpoints %v", copied.Endpoints)
+	}
+	many := map[string]string{}
+	for i := range 40_000 { // On the host, each key is longer.
+		many[fmt.Sprintf("l%05d", i)] = ""
+	}
+	patch := mergePatch(textOf(t, map[string]any{"metadata": map[string]any{"labels": many}}))
+	if err := s.tenant.Patch(t.Context(), slice.DeepCopy(), patch); err != nil {
+		t.Fatal(err)
+	}
+	s.awaitEvent(t, slice.Name, "too large")
+	if err := s.tenant.Delete(t.Context(), pod); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the copy has no address of a pod that is gone", func(ctx context.Context) error {
+		if found, err := s.findCopy(ctx, key, copied); err != nil || found && len(copied.Endpoints) > 0 {
+			return fmt.Errorf("endpoints %v, %w", copied.Endpoints, err)
+		}
+		return nil
+	})
 }
