@@ -21,6 +21,8 @@ func accessConditions() map[string]string {
 		"audit-to-nowhere":          "and " + audit + ".enabled (not " + audit + ".log.enabled) (not " + audit + ".webhook.secret)",
 		"audit-without-rules":       "and " + audit + ".enabled (not " + audit + ".policy.rules)",
 		"handlers-of-shown-classes": "and $v.policies.pods.runtimeHandlers $v.sync.fromHost.runtimeClasses.enabled",
+		"system-priority":           `hasPrefix "system-" ($v.sync.toHost.pods.priorityClassName | default "")`,
+		"system-priorities":         `regexMatch "(^|,)system-" (join "," (values ($v.sync.toHost.pods.priorityClasses | default dict)))`,
 		"variable-of-chart":         `include "sublet.namesOneOf" (dict "items" $v.controlPlane.statefulSet.env "names" ` + list(v1alpha1.ChartVariables()) + `)`,
 		"volume-of-chart":           `include "sublet.namesOneOf" (dict "items" $v.controlPlane.statefulSet.persistence.addVolumes "names" ` + list(v1alpha1.ChartVolumes()) + `)`,
 		"container-of-chart":        `include "sublet.badContainers" $v.controlPlane.statefulSet.sidecarContainers`,

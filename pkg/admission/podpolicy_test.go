@@ -123,6 +123,7 @@ func deniedPods() map[string]string {
 		"every taint":             "tolerations: [{operator: Exists}]\ncontainers: [" + plain + "]",
 		"control plane":           "tolerations: [{key: node-role.kubernetes.io/control-plane, operator: Exists, effect: NoSchedule}]\ncontainers: [" + plain + "]",
 		"dedicated":               "tolerations: [{key: node.kubernetes.io/not-ready, operator: Exists}, {key: dedicated, value: gpu}]\ncontainers: [" + plain + "]",
+		"out of service":          "tolerations: [{key: node.kubernetes.io/out-of-service, operator: Exists, effect: NoExecute, tolerationSeconds: 300}]\ncontainers: [" + plain + "]",
 		"grace":                   "terminationGracePeriodSeconds: 2147483647\ncontainers: [" + plain + "]",
 		"grace of a probe":        "containers: [{name: web, image: nginx, livenessProbe: {tcpSocket: {port: 80}, terminationGracePeriodSeconds: 3601}}]",
 		"grace of a startup":      "containers: [{name: web, image: nginx, startupProbe: {tcpSocket: {port: 80}, terminationGracePeriodSeconds: 86400}}]",
@@ -200,6 +201,7 @@ func TestAllowedPods(t *testing.T) {
 		{"what the API server adds to each pod, whatever the setting", "tolerations: [{key: node.kubernetes.io/not-ready, operator: Exists, effect: NoExecute, tolerationSeconds: 300}]\ncontainers: [" + plain + "]",
 			func(p *v1alpha1.Policies) { p.Pods.Tolerations = nil }},
 		{"a taint by setting", deniedPods()["dedicated"], func(p *v1alpha1.Policies) { p.Pods.Tolerations = []string{"dedicated", "node.kubernetes.io/*"} }},
+		{"nodes out of service by setting", deniedPods()["out of service"], func(p *v1alpha1.Policies) { p.Pods.Tolerations = []string{"node.kubernetes.io/out-of-service"} }},
 		{"a runtime by setting", deniedPods()["runtime class"], func(p *v1alpha1.Policies) { p.Pods.RuntimeClasses = []string{"runc-root"} }},
 		{"a port by two settings", deniedPods()["host port"], func(p *v1alpha1.Policies) {
 			p.PodSecurityStandard, p.Pods.HostPorts = "privileged", []string{"80", "10000-10999"}

@@ -286,6 +286,7 @@ func (a *openApp) policyChecks() admission.Checks {
 	admission.AddCustomResourceChecks(checks, a.customResourceOptions(isTerminating))
 	admission.AddNodeNameChecks(checks, a.values, a.api.readNode)
 	admission.AddReplicaChecks(checks, a.api.admissionReader)
+	admission.AddBindingChecks(checks, a.api.admissionReader)
 	checks.Add(schema.GroupResource{Group: "apiregistration.k8s.io", Resource: "apiservices"}, admission.CheckAPIServices(
 		a.values.Policies.ControlPlane.Egress, func(namespace, name string) (*corev1.Service, error) {
 			return a.api.controlPlane.Informers().Core().V1().Services().Lister().Services(namespace).Get(name)

@@ -11,7 +11,8 @@ import (
 const (
 	// nodeReaderUser is the user that reads nodes for the admission of pods with spec.nodeName.
 	nodeReaderUser = "system:sublet:node-reader"
-	// admissionReaderUser is the user that reads StatefulSets for their admission.
+	// admissionReaderUser is the user that reads StatefulSets for their admission, and tries with dry runs
+	// what bindings write to pods.
 	admissionReaderUser = "system:sublet:admission-reader"
 )
 

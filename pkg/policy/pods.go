@@ -117,7 +117,7 @@ func (p *Pods) EvaluateDelete(seconds *int64) []Violation {
 
 // PassTolerations returns the tolerations that may reach the host.
 func (p *Pods) PassTolerations(of []corev1.Toleration) []corev1.Toleration {
-	isRefused := func(toleration corev1.Toleration) bool { return !matchesAny(p.tolerated, toleration.Key) }
+	isRefused := func(toleration corev1.Toleration) bool { return !mayTolerate(p.tolerated, toleration.Key) }
 	if !slices.ContainsFunc(of, isRefused) {
 		return of
 	}

@@ -20,17 +20,29 @@ func tolerations(allowed []string) podRule {
 	return func(_ *metav1.ObjectMeta, spec *corev1.PodSpec) []Violation {
 		var violations []Violation
 		for i, toleration := range spec.Tolerations {
-			if matchesAny(allowed, toleration.Key) {
+			if mayTolerate(allowed, toleration.Key) {
 				continue
 			}
+			detail := "pods may not tolerate this; allowed: " + orNone(allowed)
+			if matchesAny(allowed, toleration.Key) {
+				detail += ", which does not include this taint; it must be named in full"
+			}
 			violations = append(violations, Violation{
-				Field: at("spec.tolerations", i), Value: cmp.Or(toleration.Key, "every taint"),
-				Detail:  "pods may not tolerate this; allowed: " + orNone(allowed),
-				Setting: tolerationsSetting,
+				Field: at("spec.tolerations", i), Value: cmp.Or(toleration.Key, "every taint"), Detail: detail, Setting: tolerationsSetting,
 			})
 		}
 		return violations
 	}
+}
+
+// mayTolerate reports whether pods may tolerate the taints of a key. A prefix does not include the taint
+// of nodes that are out of service: pods that tolerate it keep their volumes attached to a lost node, and
+// no DaemonSet needs it.
+func mayTolerate(allowed []string, key string) bool {
+	if key == corev1.TaintNodeOutOfService {
+		return slices.Contains(allowed, key) || slices.Contains(allowed, "*")
+	}
+	return matchesAny(allowed, key)
 }
 
 // withDefaultTaints returns the patterns with the taints that the API server lets each pod tolerate

@@ -248,7 +248,18 @@ func (f *fence) imageCases() map[string]fenceCase {
 	with := func(image string, pull corev1.PullPolicy) func(context.Context) error {
 		return f.newCopy(func(p *corev1.Pod) { p.Spec.Containers[0].Image, p.Spec.Containers[0].ImagePullPolicy = image, pull })
 	}
+	update := func(image string) func(context.Context) error {
+		patch := fmt.Sprintf(`{"spec":{"containers":[{"name":%q,"image":%q}]}}`, f.copy.Spec.Containers[0].Name, image)
+		return func(ctx context.Context) error {
+			_, err := f.account.CoreV1().Pods(f.names.Namespace).Patch(ctx, f.copy.Name, types.StrategicMergePatchType,
+				[]byte(patch), metav1.PatchOptions{DryRun: f.dryRun})
+			return err
+		}
+	}
 	return map[string]fenceCase{
+		"image by update":         {"the node has it", update(f.image), own},
+		"another image by update": {"an update like those of the syncer", update("registry.example.com/web:2"), ""},
+
 		"image":           {"the node has it", with(f.image, corev1.PullNever), own},
 		"image by digest": {"the node may have it", with(image+"@sha256:"+strings.Repeat("a", 64), corev1.PullIfNotPresent), own},
 		"image by ID":     {"the node has it", with("sha256:aaaa", corev1.PullIfNotPresent), own},

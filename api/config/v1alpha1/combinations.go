@@ -25,7 +25,7 @@ type Combination struct {
 
 // Combinations returns all rules about several keys at once.
 func Combinations() []Combination {
-	return slices.Concat(nodesCombinations(), syncCombinations(), storeCombinations(), moveCombinations(), highAvailabilityCombinations(), autoscalingCombinations(), splitCombinations(),
+	return slices.Concat(nodesCombinations(), syncCombinations(), priorityCombinations(), storeCombinations(), moveCombinations(), highAvailabilityCombinations(), autoscalingCombinations(), splitCombinations(),
 		controlPlaneCombinations(), podCombinations(), resourceCombinations(), policyCombinations(),
 		mappingCombinations(), snapshotCombinations(), deviceCombinations(), volumeCombinations(), replicaCombinations(), dnsCombinations(), customResourceCombinations(), encryptionCombinations(),
 		addressCombinations(), auditCombinations(), exportCombinations(), backupCombinations(),

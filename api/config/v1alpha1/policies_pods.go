@@ -14,7 +14,8 @@ type PodPolicy struct {
 	// Default: []
 	HostPorts []string `json:"hostPorts" format:"port-range" unique:"true"`
 	// Taints that pods may tolerate on the host: keys, or prefixes that end with *. A toleration without a
-	// key needs *. Pods of DaemonSets need node.kubernetes.io/*. With the virtual scheduler, others count
+	// key needs *. Pods of DaemonSets need node.kubernetes.io/*. That does not include
+	// node.kubernetes.io/out-of-service, which must be named in full. With the virtual scheduler, others count
 	// in the virtual cluster alone. The taints of nodes that are not ready or unreachable are always allowed.
 	// Default: [node.kubernetes.io/*]
 	Tolerations []string `json:"tolerations" format:"key-pattern" unique:"true"`

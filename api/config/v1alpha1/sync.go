@@ -74,7 +74,8 @@ type Pods struct {
 	RuntimeClassName string `json:"runtimeClassName" format:"object-name,optional"`
 	// Priority class of the host that each pod of the tenant gets. Empty means the one that the pod names,
 	// if sync.fromHost.priorityClasses shows it, then that of priorityClasses, or else the default of the
-	// host.
+	// host. The classes of system- are refused, here and there: all others have a value of at most
+	// 1000000000.
 	// Default: ""
 	PriorityClassName string `json:"priorityClassName" format:"object-name,optional"`
 	// Priority classes of the host by the lowest priority in the virtual cluster that gets them, such as

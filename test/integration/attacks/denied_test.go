@@ -19,6 +19,8 @@ import (
 	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
+
+	"github.com/sublet-dev/sublet/api/labels"
 )
 
 // standard is the setting that decides most of what a pod may have.
@@ -63,10 +65,13 @@ func deniedPods(t *testing.T, s *site) {
 		{"HostProcess of Windows", func(p *corev1.Pod) {
 			p.Spec.HostNetwork = true
 			p.Spec.SecurityContext = &corev1.PodSecurityContext{WindowsOptions: &corev1.WindowsSecurityContextOptions{HostProcess: new(true)}}
-		}, standard},
+		}, "spec.securityContext.windowsOptions.hostProcess"}, // The API demands hostNetwork with it.
 		{"runtime of the host", func(p *corev1.Pod) { p.Spec.RuntimeClassName = new("operators-only") }, "policies.pods.runtimeClasses"},
 		{"nodes of the control plane", func(p *corev1.Pod) {
 			p.Spec.Tolerations = []corev1.Toleration{{Operator: corev1.TolerationOpExists}}
+		}, "policies.pods.tolerations"},
+		{"a lost node for ever", func(p *corev1.Pod) {
+			p.Spec.Tolerations = []corev1.Toleration{{Key: corev1.TaintNodeOutOfService, Operator: corev1.TolerationOpExists}}
 		}, "policies.pods.tolerations"},
 		{"end in years", func(p *corev1.Pod) { p.Spec.TerminationGracePeriodSeconds = new(int64(1 << 31)) }, "policies.pods.maxGracePeriodSeconds"},
 		{"a node outside of the selection", func(p *corev1.Pod) { p.Spec.NodeName = "no-such-node" }, "sync.fromHost.nodes.selector"},
@@ -107,15 +112,40 @@ func deniedQueues(t *testing.T, s *site) {
 	wantDenied(t, "the same by an update", s.tenant.Patch(t.Context(), level, patch), "at most 1000")
 }
 
-// deniedBindings binds a pod to nodes outside of the selection.
+// deniedBindings binds a pod to nodes outside of the selection, and writes metadata with a binding that
+// the pod may not have.
 func deniedBindings(t *testing.T, s *site) {
 	s.create(t, newPod("bound", func(p *corev1.Pod) { p.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "example.com/wait"}} }))
-	binding := &corev1.Binding{
-		ObjectMeta: metav1.ObjectMeta{Namespace: virtualNamespace, Name: "bound"}, Target: corev1.ObjectReference{Kind: "Node", Name: "no-such-node"},
+	s.create(t, newPod("evil", func(p *corev1.Pod) { p.Spec.NodeSelector = map[string]string{"example.com/no": "node"} }))
+	node, key := s.host.Nodes()[0], "container.apparmor.security.beta.kubernetes.io/main"
+	for _, attack := range []struct {
+		reason, pod, node   string
+		labels, annotations map[string]string
+		want                string
+	}{
+		{"an unknown node", "bound", "no-such-node", nil, nil, "sync.fromHost.nodes.selector"},
+		{"a mirror pod", "evil", node, nil, map[string]string{corev1.MirrorPodAnnotationKey: "x"}, "may not add mirror pod annotation"},
+		{"no AppArmor", "evil", node, nil, map[string]string{key: "unconfined"}, "may not add AppArmor annotations"},
+		{"a copy of a host object", "evil", node, nil, map[string]string{labels.HostUID: "x"}, labels.HostUID},
+		{"annotations that prevent updates", "evil", node, nil, map[string]string{"example.com/a": strings.Repeat("x", 1<<18)}, "annotations: Too long"},
+		{"labels that prevent updates", "evil", node, map[string]string{"example.com/a": "no label!"}, nil, "metadata.labels: Invalid value"},
+	} {
+		binding := &corev1.Binding{
+			ObjectMeta: metav1.ObjectMeta{Namespace: virtualNamespace, Name: attack.pod, Labels: attack.labels, Annotations: attack.annotations},
+			Target:     corev1.ObjectReference{Kind: "Node", Name: attack.node},
+		}
+		wantDenied(t, attack.reason, s.kube.CoreV1().Pods(virtualNamespace).Bind(t.Context(), binding, metav1.CreateOptions{}), attack.want)
+		wantDenied(t, attack.reason+" in the old form", s.tenant.Create(t.Context(), binding), attack.want)
 	}
-	const want = "sync.fromHost.nodes.selector"
-	wantDenied(t, "a binding", s.kube.CoreV1().Pods(virtualNamespace).Bind(t.Context(), binding, metav1.CreateOptions{}), want)
-	wantDenied(t, "a binding in its old form", s.tenant.Create(t.Context(), binding), want)
+	status := client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"annotations":{"`+corev1.MirrorPodAnnotationKey+`":"x"}}}`))
+	wantDenied(t, "a mirror pod by its status", s.tenant.Status().Patch(t.Context(), newPod("evil", nil), status), "may not add mirror pod annotation")
+	allowed := &corev1.Binding{
+		ObjectMeta: metav1.ObjectMeta{Namespace: virtualNamespace, Name: "evil", Annotations: map[string]string{"example.com/rank": "1"}},
+		Target:     corev1.ObjectReference{Kind: "Node", Name: node},
+	}
+	if err := s.kube.CoreV1().Pods(virtualNamespace).Bind(t.Context(), allowed, metav1.CreateOptions{}); err != nil {
+		t.Errorf("a binding with what a pod may have: %v", err)
+	}
 }
 
 // refusedImage runs the chart's image of the control plane as the nodes have it. The fence refuses
@@ -151,6 +181,31 @@ func refusedImage(t *testing.T, s *site) {
 	})
 	s.create(t, pulled)
 	s.hostCopy(t, client.ObjectKeyFromObject(pulled), &corev1.Pod{})
+	refusedImageUpdates(t, s, image+":1.0.0")
+}
+
+// refusedImageUpdates gives the image to containers of pods that run without it.
+func refusedImageUpdates(t *testing.T, s *site, image string) {
+	t.Helper()
+	for _, list := range []string{"containers", "initContainers"} {
+		pod, copied := newPod("image-update-"+strings.ToLower(list), func(p *corev1.Pod) {
+			p.Spec.InitContainers = []corev1.Container{{Name: "init", Image: "registry.example.com/init:1", SecurityContext: newContext()}}
+		}), &corev1.Pod{}
+		s.create(t, pod)
+		s.hostCopy(t, client.ObjectKeyFromObject(pod), copied)
+		name := map[string]string{"containers": "main", "initContainers": "init"}[list]
+		patch := fmt.Sprintf(`{"spec":{%q:[{"name":%q,"image":%q}]}}`, list, name, image)
+		if err := s.tenant.Patch(t.Context(), pod, client.RawPatch(types.StrategicMergePatchType, []byte(patch))); err != nil {
+			t.Fatal(err)
+		}
+		s.awaitEvent(t, pod.Name, "imagePullPolicy: Always")
+		s.hostCopy(t, client.ObjectKeyFromObject(pod), copied)
+		for _, container := range append(copied.Spec.InitContainers, copied.Spec.Containers...) {
+			if container.Image == image {
+				t.Errorf("the host runs it in container %s", container.Name)
+			}
+		}
+	}
 }
 
 // deniedDebugContainer adds a container to a pod that was allowed without it.
