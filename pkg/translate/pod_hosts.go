@@ -22,7 +22,9 @@ func rewriteHosts(in PodInput, virtual *corev1.Pod, spec *corev1.PodSpec) {
 	if in.HostsImage == "" || !whole || usesHostsName(spec) {
 		return
 	}
-	spec.Volumes = append(spec.Volumes, corev1.Volume{Name: hostsName, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}})
+	// In memory, because autoscalers keep a node for a volume on its disk.
+	file := &corev1.EmptyDirVolumeSource{Medium: corev1.StorageMediumMemory}
+	spec.Volumes = append(spec.Volumes, corev1.Volume{Name: hostsName, VolumeSource: corev1.VolumeSource{EmptyDir: file}})
 	eachContainer(spec, func(container *corev1.Container) {
 		if !slices.ContainsFunc(container.VolumeMounts, func(m corev1.VolumeMount) bool { return m.MountPath == "/etc/hosts" }) {
 			container.VolumeMounts = append(container.VolumeMounts, corev1.VolumeMount{Name: hostsName, MountPath: "/etc/hosts", SubPath: "hosts"})

@@ -65,6 +65,9 @@ func TestRewriteHosts(t *testing.T) {
 			if mount := host.Spec.Containers[0].VolumeMounts; len(mount) != 1 || mount[0].MountPath != "/etc/hosts" || mount[0].SubPath != "hosts" {
 				t.Errorf("the container has the mounts %v", mount)
 			}
+			if volume := host.Spec.Volumes[0]; volume.Name != hostsName || volume.EmptyDir.Medium != corev1.StorageMediumMemory {
+				t.Errorf("the volume %v keeps an autoscaler from removing the node", volume)
+			}
 			if mount := host.Spec.Containers[1].VolumeMounts; len(mount) != 1 || mount[0].Name != "own" {
 				t.Errorf("the container with a file of its own has the mounts %v", mount)
 			}

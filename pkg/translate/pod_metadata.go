@@ -16,7 +16,8 @@ const (
 
 // syncPodMetadata updates the labels and annotations of the host pod. Labels and annotations that
 // pass keep their keys. All labels are also set under their host keys. Other annotations are
-// only set if the pod reads them through the downward API.
+// only set if the pod reads them through the downward API. Those of [autoscalerAnnotations] are
+// added.
 func syncPodMetadata(in PodInput, virtual, host *corev1.Pod) {
 	own := make(map[string]string, len(virtual.Labels))
 	for key, value := range virtual.Labels {
@@ -36,8 +37,15 @@ func syncPodMetadata(in PodInput, virtual, host *corev1.Pod) {
 			host.Labels[key] = value
 		}
 	}
-	passes := func(key, _ string) bool { return in.PassesAnnotation != nil && in.PassesAnnotation(key) }
-	host.Annotations = SyncAnnotations(syncDownward(host.Annotations, virtual), virtual.Annotations, passes)
+	passes := func(key string) bool { return in.PassesAnnotation != nil && in.PassesAnnotation(key) }
+	annotations, ours := virtual.Annotations, autoscalerAnnotations(virtual, host, passes)
+	if len(ours) > 0 {
+		annotations = mergeMaps(annotations, ours)
+	}
+	host.Annotations = SyncAnnotations(syncDownward(host.Annotations, virtual), annotations, func(key, _ string) bool {
+		_, generated := ours[key]
+		return generated || passes(key)
+	})
 }
 
 // passesLabel reports whether a label of a pod keeps its key on the host. With the instance label

@@ -16,7 +16,7 @@ type PassedAnnotations struct {
 	// the host may learn from a tenant. For limits of bandwidth add kubernetes.io/ingress-bandwidth and
 	// kubernetes.io/egress-bandwidth, for more networks k8s.v1.cni.cncf.io/networks. The tenant chooses
 	// the values. The pod gets an Event for known annotations that stay behind.
-	// Default: [cluster-autoscaler.kubernetes.io/safe-to-evict, prometheus.io/*]
+	// Default: [cluster-autoscaler.kubernetes.io/safe-to-evict*, prometheus.io/*]
 	Allow []string `json:"allow" format:"key-pattern" unique:"true"`
 }
 
@@ -27,5 +27,5 @@ func defaultPassedLabels() PassedLabels {
 
 // defaultPassedAnnotations returns the annotations that autoscalers and monitoring read.
 func defaultPassedAnnotations() PassedAnnotations {
-	return PassedAnnotations{Allow: []string{"cluster-autoscaler.kubernetes.io/safe-to-evict", "prometheus.io/*"}}
+	return PassedAnnotations{Allow: []string{"cluster-autoscaler.kubernetes.io/safe-to-evict*", "prometheus.io/*"}}
 }
