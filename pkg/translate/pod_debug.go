@@ -61,14 +61,20 @@ func addDebugContainers(in PodInput, virtual, host *corev1.Pod, sent LastApplied
 	return record, foreign
 }
 
-// requestedDebugContainers returns the record of all ephemeral containers of a virtual pod.
-func requestedDebugContainers(virtual *corev1.Pod) LastApplied {
-	record := LastApplied{}
+// addRequestedDebugContainers adds the records that [updatePod] writes once the host pod has all
+// ephemeral containers of the virtual pod, or never gets them.
+func addRequestedDebugContainers(virtual, host *corev1.Pod, records map[string]LastApplied) {
+	foreign := ForeignDebugContainers(virtual, host)
 	for i := range virtual.Spec.EphemeralContainers {
-		name := virtual.Spec.EphemeralContainers[i].Name
-		record[name] = digest(name)
+		name, group := virtual.Spec.EphemeralContainers[i].Name, debugGroup
+		if slices.Contains(foreign, name) {
+			group = foreignDebugGroup
+		}
+		if records[group] == nil {
+			records[group] = LastApplied{}
+		}
+		records[group][name] = digest(name)
 	}
-	return record
 }
 
 // findDebugContainer returns the ephemeral container of that name, nil if there is none.

@@ -24,6 +24,7 @@ func TestHostMinors(t *testing.T) {
 			virtual := webPod(func(pod *corev1.Pod) {
 				pod.Spec.InitContainers = []corev1.Container{{Name: "prepare"}}
 				pod.Spec.Volumes = []corev1.Volume{{Name: "data"}}
+				pod.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "data", MountPath: "/data"}}
 				pod.Spec.Containers[0].Resources.Requests = quantities("example.com/gpu", "1")
 			})
 			host := created(t, input(), virtual)

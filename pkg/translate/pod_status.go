@@ -43,22 +43,16 @@ func PodStatus(c Cluster, host, virtual *corev1.Pod) {
 	status.EphemeralContainerStatuses = slices.DeleteFunc(status.EphemeralContainerStatuses, func(s corev1.ContainerStatus) bool {
 		return findDebugContainer(virtual, s.Name) == nil || !IsTenantsDebugContainer(host, s.Name)
 	})
+	dropForeignMounts(virtual, status)
 	recorded := recordedConditions(virtual)
 	recordConditions(virtual, host.Status.Conditions, recorded)
 	status.Conditions = mergeConditions(status.Conditions, withoutConditions(old.Conditions, recorded), virtual.Spec.ReadinessGates)
+	dropForeignNames(virtual, status.Conditions)
 	setObservedGeneration(host, virtual, status)
 	applyReadinessGates(virtual.Spec.ReadinessGates, status)
 	rewriteStatus(c, host, virtual, status)
 	keepRefusedResize(host, virtual, status)
 	virtual.Status = *status
-}
-
-// dropInjected returns the statuses of the containers of the virtual pod. The host's admission may
-// have injected others.
-func dropInjected(statuses []corev1.ContainerStatus, containers []corev1.Container) []corev1.ContainerStatus {
-	return slices.DeleteFunc(statuses, func(status corev1.ContainerStatus) bool {
-		return !slices.ContainsFunc(containers, func(c corev1.Container) bool { return c.Name == status.Name })
-	})
 }
 
 // dropUnrequestedResources removes the health of resources and claims that the virtual pod does not
@@ -106,8 +100,8 @@ func setObservedGeneration(host, virtual *corev1.Pod, status *corev1.PodStatus) 
 // hasAllRequests reports whether the host pod has the tenant's current values of all mutable fields.
 func hasAllRequests(virtual, host *corev1.Pod) bool {
 	all := digestRequests(virtual)
-	if debug := requestedDebugContainers(virtual); len(debug) > 0 {
-		all[debugGroup] = debug
+	if len(virtual.Spec.EphemeralContainers) > 0 {
+		addRequestedDebugContainers(virtual, host, all)
 	}
 	requested, err := EncodeLastApplied(all)
 	if err != nil || host.Annotations[labels.LastApplied] != requested {

@@ -31,6 +31,7 @@ func TestPodStatusComesUp(t *testing.T) {
 		pod.Spec.InitContainers = []corev1.Container{{Name: "init"}}
 		pod.Spec.EphemeralContainers = []corev1.EphemeralContainer{{EphemeralContainerCommon: corev1.EphemeralContainerCommon{Name: "debug"}}}
 		pod.Spec.Volumes = []corev1.Volume{{Name: "data"}}
+		pod.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "data", MountPath: "/data"}}
 		pod.Spec.Containers[0].Resources.Requests = quantities("example.com/gpu", "1")
 		pod.Spec.Containers[0].Resources.Claims = []corev1.ResourceClaim{{Name: "whole"}, {Name: "part", Request: "one"}}
 		pod.Status = corev1.PodStatus{Phase: corev1.PodPending, QOSClass: corev1.PodQOSBestEffort}
@@ -48,6 +49,9 @@ func TestPodStatusComesUp(t *testing.T) {
 	web.AllocatedResourcesStatus = []corev1.ResourceStatus{
 		{Name: "example.com/gpu"}, {Name: "claim:whole", Resources: broken}, {Name: "claim:part/one"},
 		{Name: "example.com/of-the-host"}, {Name: "claim:of-the-host"}, {Name: "claim:whole/one"}, {Name: "claim:part"},
+	}
+	web.VolumeMounts = []corev1.VolumeMountStatus{
+		{Name: "data", MountPath: "/data", ReadOnly: true}, {Name: "data", MountPath: "/of-the-host"}, {Name: hostsName, MountPath: "/etc/hosts"},
 	}
 	host.Status = corev1.PodStatus{
 		ObservedGeneration:         1,
@@ -77,6 +81,7 @@ func TestPodStatusComesUp(t *testing.T) {
 	want.InitContainerStatuses = want.InitContainerStatuses[:1]
 	want.ContainerStatuses = want.ContainerStatuses[1:]
 	want.ContainerStatuses[0].AllocatedResourcesStatus = want.ContainerStatuses[0].AllocatedResourcesStatus[:3]
+	want.ContainerStatuses[0].VolumeMounts = want.ContainerStatuses[0].VolumeMounts[:1]
 	want.EphemeralContainerStatuses = want.EphemeralContainerStatuses[:1]
 	want.ResourceClaimStatuses = nil
 	want.VolumeHealth = want.VolumeHealth[:1]
@@ -211,6 +216,22 @@ func TestPodStatusConditions(t *testing.T) {
 			want: []corev1.PodCondition{
 				condition(corev1.PodReady, corev1.ConditionFalse, says("ReadinessGatesNotReady", `corresponding condition of pod readiness gate "host.example.com/lb" does not exist.`)),
 				condition(gateA, corev1.ConditionTrue),
+			},
+		},
+		"ContainersOfTheHost": {
+			reason: "the tenant does not know the other containers of the host pod",
+			host: []corev1.PodCondition{
+				condition(corev1.PodInitialized, corev1.ConditionFalse, says("ContainersNotInitialized", "containers with incomplete status: [sublet-hosts]")),
+				condition(corev1.ContainersReady, corev1.ConditionFalse,
+					says("ContainersNotReady", "containers with unknown status: [proxy mesh], containers with unready status: [proxy web mesh]")),
+				condition(corev1.PodReady, corev1.ConditionFalse, says("ContainersNotReady", "containers with unready status: [web proxy]")),
+				condition("host.example.com/other", corev1.ConditionFalse, says("Mesh", "containers with unready status: [proxy]")),
+			},
+			want: []corev1.PodCondition{
+				condition(corev1.PodInitialized, corev1.ConditionFalse, says("ContainersNotInitialized", hostContainersNotReady)),
+				condition(corev1.ContainersReady, corev1.ConditionFalse, says("ContainersNotReady", "containers with unready status: [web]")),
+				condition(corev1.PodReady, corev1.ConditionFalse, says("ContainersNotReady", "containers with unready status: [web]")),
+				condition("host.example.com/other", corev1.ConditionFalse, says("Mesh", "containers with unready status: [proxy]")),
 			},
 		},
 		"NotReadyAnyway": {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -103,23 +104,34 @@ func TestEveryFieldOfThePodSpecIsDecided(t *testing.T) {
 	}
 }
 
-// TestEveryVolumeSourceIsDecided does the same for volumes, what projected ones are made of,
-// containers and what they may do on a node.
-func TestEveryVolumeSourceIsDecided(t *testing.T) {
+// TestEveryFieldIsDecided does the same for volumes, what projected ones are made of, containers and
+// what they may do on a node. It also counts those of statuses, Services, endpoints and claims.
+func TestEveryFieldIsDecided(t *testing.T) {
 	t.Parallel()
 	tests := map[string]struct {
 		of     reflect.Type
 		fields int
 	}{
-		"VolumeSource":       {reflect.TypeFor[corev1.VolumeSource](), 30},
-		"VolumeProjection":   {reflect.TypeFor[corev1.VolumeProjection](), 6},
-		"EnvVarSource":       {reflect.TypeFor[corev1.EnvVarSource](), 5},
-		"EnvFromSource":      {reflect.TypeFor[corev1.EnvFromSource](), 3},
-		"PodAffinityTerm":    {reflect.TypeFor[corev1.PodAffinityTerm](), 6},
-		"PodStatus":          {reflect.TypeFor[corev1.PodStatus](), 22},
-		"Container":          {reflect.TypeFor[corev1.Container](), 25},
-		"SecurityContext":    {reflect.TypeFor[corev1.SecurityContext](), 12},
-		"PodSecurityContext": {reflect.TypeFor[corev1.PodSecurityContext](), 13},
+		"VolumeSource":        {reflect.TypeFor[corev1.VolumeSource](), 30},
+		"VolumeProjection":    {reflect.TypeFor[corev1.VolumeProjection](), 6},
+		"EnvVarSource":        {reflect.TypeFor[corev1.EnvVarSource](), 5},
+		"EnvFromSource":       {reflect.TypeFor[corev1.EnvFromSource](), 3},
+		"PodAffinityTerm":     {reflect.TypeFor[corev1.PodAffinityTerm](), 6},
+		"PodStatus":           {reflect.TypeFor[corev1.PodStatus](), 22},
+		"Container":           {reflect.TypeFor[corev1.Container](), 25},
+		"SecurityContext":     {reflect.TypeFor[corev1.SecurityContext](), 12},
+		"PodSecurityContext":  {reflect.TypeFor[corev1.PodSecurityContext](), 13},
+		"ContainerStatus":     {reflect.TypeFor[corev1.ContainerStatus](), 15},
+		"VolumeMountStatus":   {reflect.TypeFor[corev1.VolumeMountStatus](), 5},
+		"PodCondition":        {reflect.TypeFor[corev1.PodCondition](), 7},
+		"ServiceSpec":         {reflect.TypeFor[corev1.ServiceSpec](), 20},
+		"ServicePort":         {reflect.TypeFor[corev1.ServicePort](), 6},
+		"ServiceStatus":       {reflect.TypeFor[corev1.ServiceStatus](), 2},
+		"LoadBalancerIngress": {reflect.TypeFor[corev1.LoadBalancerIngress](), 4},
+		"ClaimSpec":           {reflect.TypeFor[corev1.PersistentVolumeClaimSpec](), 9},
+		"ClaimStatus":         {reflect.TypeFor[corev1.PersistentVolumeClaimStatus](), 9},
+		"EndpointSlice":       {reflect.TypeFor[discoveryv1.EndpointSlice](), 5},
+		"Endpoint":            {reflect.TypeFor[discoveryv1.Endpoint](), 8},
 	}
 	for name, tt := range tests {
 		if got := tt.of.NumField(); got != tt.fields {

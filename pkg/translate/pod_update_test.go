@@ -393,7 +393,11 @@ func TestDebugContainersOfOthers(t *testing.T) {
 		}
 	}
 	host.Status.EphemeralContainerStatuses = []corev1.ContainerStatus{{Name: "mine"}, {Name: "operators"}}
+	virtual.Generation, host.Generation, host.Status.ObservedGeneration = 5, 3, 3
 	PodStatus(shop, host, virtual)
+	if virtual.Status.ObservedGeneration != 5 {
+		t.Errorf("generation %d is observed, want 5: a container that never starts does not hold it back", virtual.Status.ObservedGeneration)
+	}
 	if diff := cmp.Diff([]corev1.ContainerStatus{{Name: "mine"}}, virtual.Status.EphemeralContainerStatuses); diff != "" {
 		t.Errorf("statuses (-want +got):\n%s", diff)
 	}
