@@ -25,7 +25,8 @@ type Enforced struct {
 	PriorityClasses []PriorityClass
 }
 
-// PriorityClass is the priority class of the host for pods with at least the priority From.
+// PriorityClass is the priority class of the host for pods with at least the priority From. Pods below
+// the lowest one get that, as the default of the host may be above all of them.
 type PriorityClass struct {
 	From int32
 	Name string
@@ -34,6 +35,15 @@ type PriorityClass struct {
 // IgnoresPriority reports whether a pod has a priority that has no effect on the host.
 func (e Enforced) IgnoresPriority(virtual *corev1.Pod) bool {
 	return e.PriorityClassName == "" && len(e.PriorityClasses) == 0 && virtual.Spec.Priority != nil && *virtual.Spec.Priority > 0
+}
+
+// IgnoresPreemptionPolicy reports whether a pod must not preempt others, and its priority class on the
+// host makes it do so. An API server accepts no other policy than that of the class.
+func IgnoresPreemptionPolicy(virtual, host *corev1.Pod) bool {
+	preempts := func(pod *corev1.Pod) bool {
+		return pod.Spec.PreemptionPolicy == nil || *pod.Spec.PreemptionPolicy != corev1.PreemptNever
+	}
+	return host.Spec.PriorityClassName != "" && !preempts(virtual) && preempts(host)
 }
 
 // priorityClass returns the priority class of a new host pod, empty for the default of the
@@ -47,8 +57,8 @@ func (e Enforced) priorityClass(virtual *corev1.Pod) string {
 		priority = *virtual.Spec.Priority
 	}
 	name := ""
-	for _, class := range e.PriorityClasses {
-		if priority >= class.From {
+	for i, class := range e.PriorityClasses {
+		if i == 0 || priority >= class.From {
 			name = class.Name
 		}
 	}

@@ -21,7 +21,7 @@ func TestPriorityClass(t *testing.T) {
 		{name: "exactly", reason: "an entry is the lowest priority of its class", enforced: Enforced{PriorityClasses: band}, priority: new(int32(1000)), want: "high"},
 		{name: "system", reason: "the band has an end", enforced: Enforced{PriorityClasses: band}, priority: new(int32(2000001000)), want: "high"},
 		{name: "negative", reason: "it is less than a pod without a priority", enforced: Enforced{PriorityClasses: band}, priority: new(int32(-1)), want: "low"},
-		{name: "below", reason: "the default of the host is left", enforced: Enforced{PriorityClasses: band}, priority: new(int32(-11))},
+		{name: "below", reason: "the default of the host may outrank every class of the band", enforced: Enforced{PriorityClasses: band}, priority: new(int32(-11)), want: "low"},
 		{name: "one for all", reason: "it is the operator's word", enforced: Enforced{PriorityClassName: "all", PriorityClasses: band}, priority: new(int32(1000)), want: "all"},
 		{name: "named", reason: "a class of the host that the pod names is before the band", enforced: Enforced{NamedClass: "urgent", PriorityClasses: band}, priority: new(int32(1000)), want: "urgent"},
 		{name: "named and one for all", reason: "the operator's word counts more", enforced: Enforced{PriorityClassName: "all", NamedClass: "urgent"}, want: "all"},

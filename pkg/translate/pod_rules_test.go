@@ -10,7 +10,7 @@ func TestHostRules(t *testing.T) {
 	t.Parallel()
 	priority := int32(5)
 	virtual := webPod(func(pod *corev1.Pod) { pod.Spec.SchedulerName, pod.Spec.Priority = "volcano", &priority })
-	none := HostRules(virtual, nil, []string{"other"}, Enforced{NamedClass: "", PriorityClasses: []PriorityClass{{From: 10, Name: "high"}}})
+	none := HostRules(virtual, nil, []string{"other"}, Enforced{})
 	if none != "" {
 		t.Errorf("nothing is said about the pod, got %q", none)
 	}
@@ -22,6 +22,7 @@ func TestHostRules(t *testing.T) {
 		"tolerations":    HostRules(virtual, nil, nil, Enforced{Tolerations: []corev1.Toleration{{Key: "team"}}}),
 		"runtime class":  HostRules(virtual, nil, nil, Enforced{RuntimeClassName: "gvisor"}),
 		"priority class": HostRules(virtual, nil, nil, Enforced{PriorityClassName: "tenants"}),
+		"lowest class":   HostRules(virtual, nil, nil, Enforced{PriorityClasses: []PriorityClass{{From: 10, Name: "high"}}}),
 		"mapped class":   HostRules(virtual, nil, nil, Enforced{PriorityClasses: []PriorityClass{{From: 0, Name: "low"}}}),
 	} {
 		if other, ok := seen[rules]; ok {

@@ -81,8 +81,9 @@ type Pods struct {
 	// Priority classes of the host by the lowest priority in the virtual cluster that gets them, such as
 	// {"0": tenant-low, "1000": tenant-high}. Important pods of the tenant then get room on a full host, and
 	// are evicted last. Pods of others with a lower priority have to make room too, unless a class has
-	// preemptionPolicy: Never. A pod below the lowest entry gets the default of the host. Empty means that
-	// no priority of the tenant counts on the host, and a pod that has one gets an Event.
+	// preemptionPolicy: Never. The preemptionPolicy of the tenant's own classes does not count: a pod that
+	// must not preempt, and does, gets an Event. A pod below the lowest entry gets the class of that. Empty
+	// means that no priority of the tenant counts on the host, and a pod that has one gets an Event.
 	// Default: {}
 	PriorityClasses map[string]string `json:"priorityClasses" keys:"priority" values:"object-name"`
 	// Images of the tenant's pods by the images that the host pulls instead, by full names, such as

@@ -194,6 +194,10 @@ func (p *pods) reportNotPassed(s syncer.Scope, virtual, host *corev1.Pod) {
 		s.RecordEvent("PriorityNotPassed", fmt.Sprintf("The priority %d of the pod does not count on the host. "+
 			"The operator can map priorities with sync.toHost.pods.priorityClasses.", *virtual.Spec.Priority))
 	}
+	if !p.options.usesVirtualScheduler(virtual) && translate.IgnoresPreemptionPolicy(virtual, host) {
+		s.RecordEvent("PreemptionPolicyNotPassed", "The preemptionPolicy Never of the pod does not count on the host: the pod can preempt others. "+
+			"The operator can give it a priority class of the host with that policy.")
+	}
 }
 
 // recordRefused shows in a virtual pod why the host refuses its copy. If the refused copy was pinned to
