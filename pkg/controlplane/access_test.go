@@ -18,6 +18,9 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+	"k8s.io/component-base/metrics/legacyregistry"
+	core "k8s.io/kubernetes/pkg/apis/core"
+	"k8s.io/kubernetes/pkg/serviceaccount"
 
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
 )
@@ -129,6 +132,52 @@ func comparePodToken(t *testing.T, p *plane, pod *corev1.Pod, life int64, spec a
 	if got := whoami(t, p, made.Status.Token).Extra["authentication.kubernetes.io/pod-uid"]; len(got) != 1 || got[0] != string(pod.UID) {
 		t.Errorf("the token is of pod %s, want %s", got, pod.UID)
 	}
+}
+
+// testStaleToken checks that the API server counts a token that is used after the time in its claims.
+func testStaleToken(t *testing.T, p *plane) {
+	ns := namespace(t, p, "stale-tokens")
+	created, err := p.client.CoreV1().Pods(ns).Create(t.Context(), pod("web"), metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	owner, err := p.client.CoreV1().ServiceAccounts(ns).Get(t.Context(), "default", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mint := p.tokens.Load()
+	for _, test := range []struct{ warnAfter, counted int64 }{{60, 0}, {-60, 1}} {
+		claims, private, err := serviceaccount.Claims(core.ServiceAccount{ObjectMeta: owner.ObjectMeta},
+			&core.Pod{ObjectMeta: created.ObjectMeta}, nil, nil, nil, nil, 3600, test.warnAfter, mint.audiences, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		token, err := mint.issuer.GenerateToken(t.Context(), claims, private)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := staleTokens(t)
+		whoami(t, p, token)
+		if got := staleTokens(t) - before; got != float64(test.counted) {
+			t.Errorf("with a token that is stale after %d seconds, serviceaccount_stale_tokens_total rose by %v, want %d", test.warnAfter, got, test.counted)
+		}
+	}
+}
+
+// staleTokens returns how often stale tokens were used.
+func staleTokens(t *testing.T) float64 {
+	t.Helper()
+	families, err := legacyregistry.DefaultGatherer.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		if family.GetName() == "serviceaccount_stale_tokens_total" {
+			return family.GetMetric()[0].GetCounter().GetValue()
+		}
+	}
+	t.Fatal("there is no metric serviceaccount_stale_tokens_total")
+	return 0
 }
 
 // claimsOf returns the claims of a token without those of one token alone. It checks how

@@ -54,6 +54,7 @@ func TestControlPlane(t *testing.T) {
 		"NamespaceGoes":           testNamespaceGoes,
 		"TokenRequest":            testTokenRequest,
 		"PodToken":                testPodToken,
+		"StaleToken":              testStaleToken,
 		"NodeOfToken":             testNodeOfToken,
 		"TokenSecret":             testTokenSecret,
 		"TrustBundle":             testTrustBundle,
