@@ -81,6 +81,9 @@ type PodInput struct {
 	// Namespaces are the virtual namespaces with their labels. They are read only
 	// if [NeedsNamespaces] returns true.
 	Namespaces []corev1.Namespace
+	// SelectsTopology is true if a selector of the tenant names the zone or region of pods. It is
+	// read only if [LacksTopology] returns true.
+	SelectsTopology bool
 }
 
 // Pod fills in the host copy of a virtual pod. A new host pod, which only has the identity of
@@ -279,13 +282,6 @@ func shortHostname(virtual *corev1.Pod) string {
 // hostnameFQDN returns the FQDN of a pod with a subdomain, for one of its host names.
 func hostnameFQDN(in PodInput, virtual *corev1.Pod, name string) string {
 	return strings.Join([]string{name, virtual.Spec.Subdomain, virtual.Namespace, "svc", in.ClusterDomain}, ".")
-}
-
-// isTopologyLabel reports whether a label of a pod names the zone or region of its node. The API
-// server of each side sets it when the pod is bound. Copying it would cost another write per
-// pod, and come too late for the pod to read it.
-func isTopologyLabel(key string) bool {
-	return key == corev1.LabelTopologyZone || key == corev1.LabelTopologyRegion
 }
 
 // keyOf returns the key of a name in a namespace.

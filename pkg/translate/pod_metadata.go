@@ -15,13 +15,13 @@ const (
 )
 
 // syncPodMetadata updates the labels and annotations of the host pod. Labels and annotations that
-// pass keep their keys. All labels are also set under their host keys. Other annotations are
-// only set if the pod reads them through the downward API. Those of [autoscalerAnnotations] are
-// added.
+// pass keep their keys. All labels are also set under their host keys, see [isTopologyNeeded] for
+// the exception. Other annotations are only set if the pod reads them through the downward API. Those of
+// [autoscalerAnnotations] are added.
 func syncPodMetadata(in PodInput, virtual, host *corev1.Pod) {
 	own := make(map[string]string, len(virtual.Labels))
 	for key, value := range virtual.Labels {
-		if !isTopologyLabel(key) {
+		if !isTopologyLabel(key) || isTopologyNeeded(in, host, key) {
 			own[key] = value
 		}
 	}
@@ -29,7 +29,7 @@ func syncPodMetadata(in PodInput, virtual, host *corev1.Pod) {
 	maps.DeleteFunc(kept, func(key, value string) bool {
 		// A label that passed has a twin under its host key. All others are the host's.
 		twin, ok := host.Labels[TenantLabel(key)]
-		return ok && twin == value
+		return ok && twin == value && !isTopologyLabel(key)
 	})
 	host.Labels = SyncLabels(kept, own)
 	for key, value := range own {
@@ -53,7 +53,7 @@ func syncPodMetadata(in PodInput, virtual, host *corev1.Pod) {
 // the control plane.
 func passesLabel(in PodInput, all map[string]string, key string) bool {
 	switch {
-	case in.PassesLabel == nil, IsOurs(key), !in.PassesLabel(key):
+	case in.PassesLabel == nil, IsOurs(key), isTopologyLabel(key), !in.PassesLabel(key):
 		return false
 	case strings.HasPrefix(key, recommendedPrefix):
 		return all[instanceLabel] != in.Cluster.Name

@@ -104,7 +104,7 @@ func TestUpdatePod(t *testing.T) {
 			},
 		},
 		"TopologyLabels": {
-			reason: "each API server labels a pod by its node when it is bound; that is no reason to write",
+			reason: "each API server labels a pod by its node when it is bound; that is no reason to write while nothing selects by it",
 			change: func(p *corev1.Pod) {
 				p.Labels = map[string]string{"app": "web", corev1.LabelTopologyZone: "a", corev1.LabelTopologyRegion: "b"}
 			},

@@ -40,6 +40,7 @@ func (p *pods) requiredInputs() []podInput {
 			{Side: syncer.Virtual, Object: &corev1.Service{}, Keys: noKeys},
 			{Side: syncer.Virtual, Object: &corev1.Namespace{}, Keys: noKeys},
 		}},
+		p.topologyInput(),
 	}
 }
 

@@ -123,6 +123,9 @@ func (p *pods) hostInput(s syncer.Scope, virtual, host *corev1.Pod) (in translat
 			return in, err
 		}
 	}
+	if in.SelectsTopology, err = p.hasTopologySelector(s, virtual, host); err != nil {
+		return in, err
+	}
 	if translate.NeedsNamespaces(virtual, host) {
 		var namespaces corev1.NamespaceList
 		if err := s.Virtual.List(s.Context, &namespaces, client.UnsafeDisableDeepCopy); err != nil {
