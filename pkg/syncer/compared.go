@@ -1,6 +1,7 @@
 package syncer
 
 import (
+	"reflect"
 	"sync"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -9,7 +10,8 @@ import (
 
 // compared remembers the versions of virtual objects and host copies that were found equal. A
 // kind with MetadataOnly must read the body to compare them. It does so again only after one
-// of the two has changed, however many pods requeue the object. Losing it costs a read.
+// of the two has changed, however many pods requeue the object. Losing it costs a read. New pods
+// wait for ConfigMaps and Secrets until they are in it.
 type compared struct {
 	mu    sync.Mutex
 	pairs map[types.NamespacedName]versionPair
@@ -49,4 +51,19 @@ func (c *compared) forget(key types.NamespacedName) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.pairs, key)
+}
+
+// isCopied implements [Scope.IsCopied] for all kinds of the engine.
+func (e *Engine) isCopied(virtual, host client.Object) bool {
+	key, known := client.ObjectKeyFromObject(virtual), true
+	for _, r := range e.listRunners() {
+		if !r.kind.compared || reflect.TypeOf(r.kind.newHost()) != reflect.TypeOf(host) {
+			continue
+		}
+		if r.reconciler.compared.agree(key, virtual, host) {
+			return true
+		}
+		known = false
+	}
+	return known
 }

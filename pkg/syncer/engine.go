@@ -329,7 +329,7 @@ func (e *Engine) newReconciler(r *runner) *reconciler {
 	}
 	c.host = sideClients{store: &r.hostStore, reader: r.hostReader, client: e.host.client}
 	c.unstored.isStored = func(key types.NamespacedName) bool { return r.virtualStore.Get(key) != nil }
-	c.events, c.ledger, c.paused = e.events, e.ledger, &r.paused
+	c.events, c.ledger, c.paused, c.isCopied = e.events, e.ledger, &r.paused, e.isCopied
 	c.pendingRefusal, c.failures, c.holdReason = r.refusals.pendingRefusal, r.queue.NumRequeues, e.storeGuard.onHold
 	return c
 }

@@ -47,7 +47,7 @@ func (r *reconciler) writeDown(s Scope, key types.NamespacedName, virtual, host 
 		err = fmt.Errorf("cannot patch host object %s: %w", client.ObjectKeyFromObject(host), asHostRefusal(err))
 		return r.narrowRefused(s, key, host, after, err)
 	}
-	if written == nil && r.kind.metadataOnly {
+	if written == nil && (r.kind.metadataOnly || r.kind.compared) {
 		r.compared.record(key, virtual, host)
 	}
 	return nil

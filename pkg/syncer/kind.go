@@ -55,6 +55,7 @@ type Kind struct {
 	outlives        bool
 	statusBlind     bool
 	metadataOnly    bool
+	compared        bool
 	also            []Watch
 	// load is nil for a kind that needs no state outside the two objects.
 	load func(s Scope, virtual, host client.Object) (any, error)
@@ -110,6 +111,7 @@ func Define[V, H client.Object](name string, r Resource[V, H]) Kind {
 		outlives:         r.Outlives,
 		statusBlind:      r.StatusBlind,
 		metadataOnly:     r.MetadataOnly,
+		compared:         r.Compared,
 		also:             r.Also,
 		problem:          validate(name, r),
 	}

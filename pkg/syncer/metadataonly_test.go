@@ -7,6 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 func TestMetadataOnlyKindReadsTheBodiesThatItNeeds(t *testing.T) {
@@ -112,5 +113,51 @@ func TestBodyIsReadAgainOnlyAfterAChange(t *testing.T) {
 		if got := reads() - before; got != step.reads {
 			t.Errorf("%s Read %d bodies, want %d", step.reason, got, step.reads)
 		}
+	}
+}
+
+// TestCopiesAreCompared checks which versions of a copy another kind takes for current.
+func TestCopiesAreCompared(t *testing.T) {
+	t.Parallel()
+	kind := func(compared bool) Kind {
+		return Define("secrets", Resource[*corev1.Secret, *corev1.Secret]{Owner: Virtual, Names: secrets().names, Compared: compared})
+	}
+	object := func(uid, version string) *corev1.Secret {
+		return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "web", Name: "s", UID: types.UID(uid), ResourceVersion: version}}
+	}
+	e, _, _ := newTestEngine(t, kind(true))
+	s := e.runners["secrets"].reconciler.scope(t.Context())
+	e.runners["secrets"].reconciler.compared.record(types.NamespacedName{Namespace: "web", Name: "s"}, object("v", "4"), object("h", "7"))
+	for name, c := range map[string]struct {
+		virtual, host client.Object
+		want          bool
+	}{
+		"as they were":          {object("v", "4"), object("h", "7"), true},
+		"the tenant changed it": {object("v", "5"), object("h", "7"), false},
+		"created again":         {object("w", "4"), object("h", "7"), false},
+		"the copy changed":      {object("v", "4"), object("h", "8"), false},
+		"no kind compares them": {object("v", "5"), &corev1.ConfigMap{}, true},
+	} {
+		if got := s.IsCopied(c.virtual, c.host); got != c.want {
+			t.Errorf("%s: is copied: %t, want %t", name, got, c.want)
+		}
+	}
+	b := newRunnerBench(t)
+	b.bench.reconciler.kind.compared = true
+	b.virtualServer.add(virtualMap())
+	b.refresh()
+	for _, want := range []bool{false, true} {
+		if _, err := b.bench.reconcile(t.Context(), theKey()); err != nil {
+			t.Fatal(err)
+		}
+		b.refresh()
+		host := b.hostView.Get(b.hostKey(theKey()))
+		if got := b.compared.agree(theKey(), b.virtualView.Get(theKey()), host); got != want {
+			t.Errorf("a copy that was found equal: %t, and the engine knows that: %t", want, got)
+		}
+	}
+	other, _, _ := newTestEngine(t, kind(false))
+	if !other.runners["secrets"].reconciler.scope(t.Context()).IsCopied(object("v", "5"), object("h", "7")) {
+		t.Error("nobody waits for a kind that does not compare")
 	}
 }

@@ -69,6 +69,8 @@ type reconciler struct {
 	paused *atomic.Bool
 	// holdReason returns why nothing may be deleted on the host, empty if it may.
 	holdReason func() string
+	// isCopied implements [Scope.IsCopied]. nil returns true.
+	isCopied func(virtual, host client.Object) bool
 	// onWrite is called after each request that changed something.
 	onWrite func()
 }
@@ -107,7 +109,7 @@ func (r *reconciler) reconcile(ctx context.Context, key types.NamespacedName) (t
 func (r *reconciler) scope(ctx context.Context) Scope {
 	return Scope{
 		Context: ctx, Cluster: r.cluster, Now: r.clock.Now(),
-		Virtual: r.virtual.reader, Host: r.host.reader,
+		Virtual: r.virtual.reader, Host: r.host.reader, isCopied: r.isCopied,
 	}
 }
 

@@ -45,6 +45,7 @@ type Scope struct {
 
 	requeueAfter *time.Duration
 	recordEvent  func(reason, message string)
+	isCopied     func(virtual, host client.Object) bool // nil if nothing compares
 }
 
 // Loaded returns what the Load of a kind returned in this reconcile. It returns the zero
@@ -61,6 +62,12 @@ func (s Scope) RequeueAfter(d time.Duration) {
 	if s.requeueAfter != nil && (*s.requeueAfter == 0 || d < *s.requeueAfter) {
 		*s.requeueAfter = d
 	}
+}
+
+// IsCopied reports whether a kind with Compared has found these versions of a virtual object and
+// its host copy equal. It returns true if there is no such kind. It sends no request.
+func (s Scope) IsCopied(virtual, host client.Object) bool {
+	return s.isCopied == nil || s.isCopied(virtual, host)
 }
 
 // RecordEvent records a warning Event on the virtual object for the tenant. Only Up may call it,
@@ -153,6 +160,10 @@ type Resource[V, H client.Object] struct {
 	// a body. For Down and Up, the engine reads the whole object from the API server. Default:
 	// whole objects are cached.
 	MetadataOnly bool
+
+	// Compared is true if other kinds wait for copies with the current content of their virtual
+	// objects, see [Scope.IsCopied]. The engine then remembers which versions were equal. Default: false.
+	Compared bool
 
 	// Load returns further state that the other functions need, such as the proposal of a
 	// scheduler or the result of a live read. The engine calls it once per reconcile, before

@@ -34,6 +34,8 @@ type Step struct {
 	Clock clock.PassiveClock
 	// Virtual and Host are the two sides.
 	Virtual, Host StepSide
+	// IsCopied implements [Scope.IsCopied]. Default: every copy has the current content.
+	IsCopied func(virtual, host client.Object) bool
 }
 
 // Reconcile reconciles one virtual key and returns when to reconcile it again without
@@ -68,6 +70,7 @@ func (s *Step) reconciler() *reconciler {
 	r.events = newTenantEvents(s.Virtual.Client, scheme.Scheme, s.Clock, logr.Discard(), s.Cluster)
 	r.virtual = s.Virtual.clients(nil)
 	r.host = s.Host.clients(r.isSelected)
+	r.isCopied = s.IsCopied
 	return r
 }
 

@@ -20,9 +20,8 @@ const (
 
 // reference is a field of a pod that refers to an object.
 type reference struct {
-	kind     referenceKind
-	name     *string
-	optional *bool // nil if the reference cannot be optional
+	kind referenceKind
+	name *string
 }
 
 // References returns the names of the ConfigMaps, Secrets and claims that a pod needs in
@@ -42,18 +41,6 @@ func References(pod *corev1.Pod) (configMaps, secrets, claims []string) {
 	}
 	sorted := func(kind referenceKind) []string { return slices.Sorted(maps.Keys(names[kind])) }
 	return sorted(configMapReference), sorted(secretReference), sorted(claimReference)
-}
-
-// OptionalReferences returns the names of the ConfigMaps and Secrets to which a pod has an optional
-// reference, sorted, each once.
-func OptionalReferences(pod *corev1.Pod) (configMaps, secrets []string) {
-	names := map[referenceKind]map[string]bool{configMapReference: {}, secretReference: {}}
-	eachReference(&pod.Spec, func(r reference) {
-		if *r.name != "" && r.optional != nil && *r.optional {
-			names[r.kind][*r.name] = true
-		}
-	})
-	return slices.Sorted(maps.Keys(names[configMapReference])), slices.Sorted(maps.Keys(names[secretReference]))
 }
 
 // EphemeralClaim returns the name of the claim that Kubernetes creates for an ephemeral
@@ -84,10 +71,10 @@ func eachReference(spec *corev1.PodSpec, visit func(reference)) {
 	eachContainer(spec, func(container *corev1.Container) {
 		for i := range container.EnvFrom {
 			if ref := container.EnvFrom[i].ConfigMapRef; ref != nil {
-				visit(reference{configMapReference, &ref.Name, ref.Optional})
+				visit(reference{configMapReference, &ref.Name})
 			}
 			if ref := container.EnvFrom[i].SecretRef; ref != nil {
-				visit(reference{secretReference, &ref.Name, ref.Optional})
+				visit(reference{secretReference, &ref.Name})
 			}
 		}
 		for i := range container.Env {
@@ -104,10 +91,10 @@ func eachReference(spec *corev1.PodSpec, visit func(reference)) {
 // eachEnvReference visits the references of one environment variable.
 func eachEnvReference(from *corev1.EnvVarSource, visit func(reference)) {
 	if ref := from.ConfigMapKeyRef; ref != nil {
-		visit(reference{configMapReference, &ref.Name, ref.Optional})
+		visit(reference{configMapReference, &ref.Name})
 	}
 	if ref := from.SecretKeyRef; ref != nil {
-		visit(reference{secretReference, &ref.Name, ref.Optional})
+		visit(reference{secretReference, &ref.Name})
 	}
 }
 
@@ -115,18 +102,18 @@ func eachEnvReference(from *corev1.EnvVarSource, visit func(reference)) {
 func eachVolumeReference(volume *corev1.Volume, visit func(reference)) {
 	switch {
 	case volume.ConfigMap != nil:
-		visit(reference{configMapReference, &volume.ConfigMap.Name, volume.ConfigMap.Optional})
+		visit(reference{configMapReference, &volume.ConfigMap.Name})
 	case volume.Secret != nil:
-		visit(reference{secretReference, &volume.Secret.SecretName, volume.Secret.Optional})
+		visit(reference{secretReference, &volume.Secret.SecretName})
 	case volume.PersistentVolumeClaim != nil:
 		visit(reference{kind: claimReference, name: &volume.PersistentVolumeClaim.ClaimName})
 	case volume.Projected != nil:
 		for i := range volume.Projected.Sources {
 			if ref := volume.Projected.Sources[i].ConfigMap; ref != nil {
-				visit(reference{configMapReference, &ref.Name, ref.Optional})
+				visit(reference{configMapReference, &ref.Name})
 			}
 			if ref := volume.Projected.Sources[i].Secret; ref != nil {
-				visit(reference{secretReference, &ref.Name, ref.Optional})
+				visit(reference{secretReference, &ref.Name})
 			}
 		}
 	case volume.AzureFile != nil:

@@ -145,34 +145,3 @@ func TestTokenRequests(t *testing.T) {
 		t.Errorf("a pod without token volumes asks for tokens")
 	}
 }
-
-func TestOptionalReferences(t *testing.T) {
-	t.Parallel()
-	local := func(name string) corev1.LocalObjectReference { return corev1.LocalObjectReference{Name: name} }
-	yes, no := new(true), new(false)
-	pod := webPod(func(pod *corev1.Pod) {
-		pod.Spec.InitContainers = []corev1.Container{{Name: "init", EnvFrom: []corev1.EnvFromSource{
-			{ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: local("a"), Optional: yes}},
-			{ConfigMapRef: &corev1.ConfigMapEnvSource{LocalObjectReference: local("needed")}},
-			{SecretRef: &corev1.SecretEnvSource{LocalObjectReference: local("s"), Optional: yes}},
-		}}}
-		pod.Spec.Containers[0].Env = []corev1.EnvVar{
-			{Name: "A", ValueFrom: &corev1.EnvVarSource{ConfigMapKeyRef: &corev1.ConfigMapKeySelector{LocalObjectReference: local("b"), Optional: yes}}},
-			{Name: "B", ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: local("needed"), Optional: no}}},
-			{Name: "C", ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: local("t"), Optional: yes}}},
-			{Name: "D", Value: "d"},
-		}
-		pod.Spec.Volumes = []corev1.Volume{
-			{Name: "v", VolumeSource: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{LocalObjectReference: local("c"), Optional: yes}}},
-			{Name: "w", VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "u", Optional: yes}}},
-			{Name: "x", VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{
-				{ConfigMap: &corev1.ConfigMapProjection{LocalObjectReference: local("d"), Optional: yes}},
-				{Secret: &corev1.SecretProjection{LocalObjectReference: local("s"), Optional: yes}},
-			}}}},
-		}
-	})
-	configMaps, secrets := OptionalReferences(pod)
-	if !slices.Equal(configMaps, []string{"a", "b", "c", "d"}) || !slices.Equal(secrets, []string{"s", "t", "u"}) {
-		t.Errorf("got %q and %q", configMaps, secrets)
-	}
-}

@@ -14,6 +14,8 @@ func ConfigMaps(o Options) syncer.Resource[*corev1.ConfigMap, *corev1.ConfigMap]
 	r := syncer.Resource[*corev1.ConfigMap, *corev1.ConfigMap]{
 		Owner: syncer.Virtual,
 		Names: translate.Hashed,
+		// New pods wait for them.
+		Compared: true,
 		Down: func(_ syncer.Scope, virtual, host *corev1.ConfigMap) error {
 			host.Labels = translate.SyncLabels(host.Labels, virtual.Labels)
 			host.Data = virtual.Data

@@ -43,7 +43,7 @@ func referredBy[T client.Object](r syncer.Resource[T, T], limit referred, o Cust
 		}
 		return o.isNamedOnHost(s, onHost.field, host.GetName())
 	}
-	r.MetadataOnly = true
+	r.MetadataOnly, r.Compared = true, false
 	r.Indexes, r.Also = limit.indexes(), limit.watches()
 	for _, index := range onHost.indexes() {
 		index.Side = syncer.Host

@@ -14,6 +14,8 @@ func Secrets(o Options) syncer.Resource[*corev1.Secret, *corev1.Secret] {
 	r := syncer.Resource[*corev1.Secret, *corev1.Secret]{
 		Owner: syncer.Virtual,
 		Names: translate.Hashed,
+		// New pods wait for them.
+		Compared: true,
 		Down: func(_ syncer.Scope, virtual, host *corev1.Secret) error {
 			host.Labels = translate.SyncLabels(host.Labels, virtual.Labels)
 			host.Type = hostSecretType(virtual.Type)
