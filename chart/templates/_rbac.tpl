@@ -144,6 +144,9 @@
 - apiGroups: ["snapshot.storage.k8s.io"]
   resources: ["volumesnapshots"]
   verbs: ["create", "delete", "get", "list", "patch", "watch"]
+- apiGroups: [""]
+  resources: ["events"]
+  verbs: ["get", "list", "watch"]
 {{- end }}
 {{- if .Values.sync.toHost.networkPolicies.enabled }}
 # networkpolicies

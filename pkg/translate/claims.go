@@ -13,3 +13,15 @@ func ClaimClass(annotations map[string]string, spec *corev1.PersistentVolumeClai
 	}
 	return *spec.StorageClassName, true
 }
+
+// ClaimSources returns the names of the objects that a claim is filled from.
+func ClaimSources(spec *corev1.PersistentVolumeClaimSpec) []string {
+	var names []string
+	if source := spec.DataSource; source != nil {
+		names = append(names, source.Name)
+	}
+	if source := spec.DataSourceRef; source != nil && (spec.DataSource == nil || spec.DataSource.Name != source.Name) {
+		names = append(names, source.Name)
+	}
+	return names
+}

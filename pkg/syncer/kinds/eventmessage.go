@@ -4,7 +4,6 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -21,7 +20,7 @@ func (e events) translateMessage(s syncer.Scope, host *corev1.Event, object type
 	return names.Rewrite(host.Message)
 }
 
-// addReferences adds the names of what the object of an event refers to.
+// addReferences adds the names of what the object of an event refers to, and of the pods that use it.
 func (e events) addReferences(s syncer.Scope, names *translate.Rewriter, ref *corev1.ObjectReference, message string, key types.NamespacedName) {
 	if ref.Kind == "Pod" && !mayNameReferences(message) {
 		return
@@ -30,15 +29,31 @@ func (e events) addReferences(s syncer.Scope, names *translate.Rewriter, ref *co
 	if s.Virtual.Get(s.Context, key, object, client.UnsafeDisableDeepCopy) != nil {
 		return
 	}
-	switch object := object.(type) {
-	case *corev1.Pod:
-		names.AddPod(object, ref.UID)
-	case *networkingv1.Ingress:
-		for _, name := range translate.IngressReferences(object) {
-			referred := types.NamespacedName{Namespace: key.Namespace, Name: name}
-			names.AddObject(translate.Hashed(s.Cluster, referred), referred)
+	if pod, ok := object.(*corev1.Pod); ok {
+		names.AddPod(pod, ref.UID)
+		return
+	}
+	addNames(names, key.Namespace, referredNames(object)...)
+	if field := usersOf(ref.Kind); field != "" && strings.Contains(message, "pod") {
+		var users corev1.PodList
+		// If that fails, the message only has host names of pods.
+		if s.Virtual.List(s.Context, &users, client.InNamespace(key.Namespace), client.MatchingFields{field: key.Name}, client.UnsafeDisableDeepCopy) == nil {
+			for i := range users.Items {
+				addNames(names, key.Namespace, users.Items[i].Name)
+			}
 		}
 	}
+}
+
+// usersOf returns the index of virtual pods by objects of a kind, empty if there is none.
+func usersOf(kind string) string {
+	switch kind {
+	case "PersistentVolumeClaim":
+		return byVolumeClaim
+	case "ResourceClaim":
+		return byResourceClaim
+	}
+	return ""
 }
 
 // mayNameReferences reports whether a message may name an object that a pod refers to.

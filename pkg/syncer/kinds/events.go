@@ -7,12 +7,14 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	resourcev1 "k8s.io/api/resource/v1"
 	apilabels "k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+	"github.com/sublet-dev/sublet/pkg/policy"
 	"github.com/sublet-dev/sublet/pkg/syncer"
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
@@ -20,7 +22,12 @@ import (
 // Events copies the host's Events about host copies to their virtual objects, for example that an
 // image cannot be pulled. Events expire on each API server, so the copies are never deleted.
 func Events(o Options) syncer.Resource[*corev1.Event, *corev1.Event] {
-	e := events{involved: involvedKinds(o.Sync), usesVirtualScheduler: o.usesVirtualScheduler}
+	return eventsAbout(o, involvedKinds(o.Sync))
+}
+
+// eventsAbout returns the resource of the Events about host copies of some kinds.
+func eventsAbout(o Options, involved map[string]func() client.Object) syncer.Resource[*corev1.Event, *corev1.Event] {
+	e := events{involved: involved, usesVirtualScheduler: o.usesVirtualScheduler}
 	r := syncer.Resource[*corev1.Event, *corev1.Event]{
 		Owner:        syncer.Host,
 		Names:        nameHostEvent,
@@ -34,6 +41,12 @@ func Events(o Options) syncer.Resource[*corev1.Event, *corev1.Event] {
 	}
 	for kind, empty := range e.involved {
 		r.Also = append(r.Also, syncer.Watch{Side: syncer.Host, Object: empty(), StatusBlind: true, Keys: e.eventsToRequeue(kind)})
+		switch usersOf(kind) {
+		case byVolumeClaim:
+			r.Indexes = append(r.Indexes, podsByVolumeClaim())
+		case byResourceClaim:
+			r.Indexes = append(r.Indexes, podsByResourceClaim())
+		}
 	}
 	return r
 }
@@ -55,6 +68,9 @@ func involvedKinds(sync v1alpha1.Sync) map[string]func() client.Object {
 	}
 	if sync.IsEnabled("sync.toHost.persistentVolumeClaims") {
 		kinds["PersistentVolumeClaim"] = func() client.Object { return &corev1.PersistentVolumeClaim{} }
+	}
+	if sync.IsEnabled(policy.ResourceClaimsSetting) {
+		kinds["ResourceClaim"] = func() client.Object { return &resourcev1.ResourceClaim{} }
 	}
 	if sync.IsEnabled("sync.toHost.ingresses") {
 		kinds["Ingress"] = func() client.Object { return &networkingv1.Ingress{} }

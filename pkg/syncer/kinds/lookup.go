@@ -5,7 +5,10 @@ import (
 	"reflect"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -45,9 +48,35 @@ func keysOf[T any, P interface {
 	return keys
 }
 
-// statusNames returns a rewriter for the messages in the status of a host copy.
+// statusNames returns a rewriter for the messages in the status of a host copy. It knows the names of
+// the copy and of what the virtual object refers to.
 func statusNames(s syncer.Scope, host, virtual client.Object) *translate.Rewriter {
 	names := &translate.Rewriter{Cluster: s.Cluster}
 	names.AddObject(client.ObjectKeyFromObject(host), client.ObjectKeyFromObject(virtual))
+	addNames(names, virtual.GetNamespace(), referredNames(virtual)...)
 	return names
+}
+
+// addNames adds objects of a virtual namespace to a rewriter.
+func addNames(names *translate.Rewriter, namespace string, all ...string) {
+	for _, name := range all {
+		referred := types.NamespacedName{Namespace: namespace, Name: name}
+		names.AddObject(translate.Hashed(names.Cluster, referred), referred)
+	}
+}
+
+// referredNames returns the names of what a virtual object other than a pod refers to in its
+// namespace.
+func referredNames(virtual client.Object) []string {
+	switch virtual := virtual.(type) {
+	case *networkingv1.Ingress:
+		return translate.IngressReferences(virtual)
+	case *corev1.PersistentVolumeClaim:
+		return translate.ClaimSources(&virtual.Spec)
+	case *unstructured.Unstructured:
+		if claim := field(virtual, "spec", "source", "persistentVolumeClaimName"); claim != "" && virtual.GroupVersionKind().Group == snapshotGroup {
+			return []string{claim}
+		}
+	}
+	return nil
 }

@@ -32,6 +32,34 @@ func podsByResourceClaim() syncer.Index {
 	})
 }
 
+// byVolumeClaim is the field of the index of virtual pods by their claims.
+const byVolumeClaim = "volumeClaims"
+
+// podsByVolumeClaim returns the index of virtual pods by their claims.
+func podsByVolumeClaim() syncer.Index {
+	return podIndex(byVolumeClaim, func(pod *corev1.Pod) []string {
+		var names []string
+		for i := range pod.Spec.Volumes {
+			if name := claimOfPod(pod, &pod.Spec.Volumes[i]); name != "" {
+				names = append(names, name)
+			}
+		}
+		return names
+	})
+}
+
+// claimOfPod returns the name of the claim of a volume, empty for none.
+func claimOfPod(pod *corev1.Pod, volume *corev1.Volume) string {
+	switch {
+	case volume.PersistentVolumeClaim != nil:
+		return volume.PersistentVolumeClaim.ClaimName
+	case volume.Ephemeral != nil:
+		return translate.EphemeralClaim(pod.Name, volume.Name)
+	default:
+		return ""
+	}
+}
+
 // podsOfOriginal returns a function that returns the keys of the virtual pods that a [podIndex] finds
 // by the original of a host object.
 func podsOfOriginal(field string) func(s syncer.Scope, host client.Object) ([]types.NamespacedName, error) {

@@ -16,37 +16,10 @@ import (
 const (
 	// volumeClaimsSetting is the path of the settings of the tenant's claims.
 	volumeClaimsSetting = "sync.toHost.persistentVolumeClaims"
-	// byVolumeClaim is the field of the index of virtual pods by their claims.
-	byVolumeClaim = "volumeClaims"
 	// claimPatience is how long a new pod waits for its claims. After that its host pod is
 	// created, unless it would get the volume of another claim.
 	claimPatience = 10 * time.Second
 )
-
-// podsByVolumeClaim returns the index of virtual pods by their claims.
-func podsByVolumeClaim() syncer.Index {
-	return podIndex(byVolumeClaim, func(pod *corev1.Pod) []string {
-		var names []string
-		for i := range pod.Spec.Volumes {
-			if name := claimOfPod(pod, &pod.Spec.Volumes[i]); name != "" {
-				names = append(names, name)
-			}
-		}
-		return names
-	})
-}
-
-// claimOfPod returns the name of the claim of a volume, empty for none.
-func claimOfPod(pod *corev1.Pod, volume *corev1.Volume) string {
-	switch {
-	case volume.PersistentVolumeClaim != nil:
-		return volume.PersistentVolumeClaim.ClaimName
-	case volume.Ephemeral != nil:
-		return translate.EphemeralClaim(pod.Name, volume.Name)
-	default:
-		return ""
-	}
-}
 
 // awaitsVolumeClaims reports whether a pod waits for the copies of its claims. Pods and claims are often
 // created together, and their copies in any order. Without its claims the host pod would be

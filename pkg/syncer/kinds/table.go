@@ -41,6 +41,7 @@ func toHost() []Row {
 			permitsIf("sync.toHost.persistentVolumes.enabled", rule([]string{"get", "patch"}, "", "persistentvolumes")).keepsCopies(),
 		row("sync.toHost.volumeSnapshots", Off, "The tenant's snapshots of its claims, and their contents. Drivers of the host take them.", VolumeSnapshots).
 			includes(define("volumesnapshotcontents", VolumeSnapshotContents)).
+			includes(define("snapshotevents", SnapshotEvents)).
 			keepsCopies(),
 		row("sync.toHost.networkPolicies", On, "The tenant's NetworkPolicies, confined to the tenant's pods. The network of the host enforces them, if it enforces any.",
 			NetworkPolicies).
@@ -86,7 +87,7 @@ func fromHost() []Row {
 			mapped("hostconfigmaps"),
 		row("sync.fromHost.secrets", Off, "Secrets of the host that the tenant sees by name, and cannot change.", HostSecrets).
 			mapped("hostsecrets"),
-		row("sync.fromHost.events", On, "Events of the host about the copies of the tenant's pods, Services, claims and Ingresses.", Events).ownsKeys("selector"),
+		row("sync.fromHost.events", On, "Events of the host about the copies of the tenant's pods, Services, claims, snapshots and Ingresses.", Events).ownsKeys("selector"),
 		row("sync.fromHost.ingressClasses", Off, "The host's ingress classes, without their parameters. Ingresses may name those that are shown.", IngressClasses).forgetsCopies(),
 	}
 }

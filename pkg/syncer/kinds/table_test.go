@@ -79,7 +79,7 @@ func furtherFiles() map[string]string {
 		"eventmessage.go": "events.go", "persistentvolumes.go": "persistentvolumeclaims.go", "volumesnapshotcontents.go": "volumesnapshots.go",
 		"exposedservices.go": "services.go", "hostservices.go": "services.go", "replicatedservices.go": "services.go",
 		"podinputs.go": "pods.go", "podisolation.go": "pods.go", "podleaving.go": "pods.go", "podscheduling.go": "pods.go",
-		"podtrace.go": "pods.go", "podclass.go": "pods.go", "podaccount.go": "pods.go", "podresourceclaims.go": "pods.go", "podvolumes.go": "pods.go", "podreferences.go": "pods.go", "podtopology.go": "pods.go", "podaddresses.go": "endpointslices.go", "tokens.go": "pods.go",
+		"podtrace.go": "pods.go", "podclass.go": "pods.go", "podaccount.go": "pods.go", "podresourceclaims.go": "pods.go", "podvolumes.go": "pods.go", "podreferences.go": "pods.go", "podtopology.go": "pods.go", "snapshotevents.go": "events.go", "podaddresses.go": "endpointslices.go", "tokens.go": "pods.go",
 	}
 }
 

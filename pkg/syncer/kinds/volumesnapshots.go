@@ -8,7 +8,6 @@ import (
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sublet-dev/sublet/pkg/syncer"
 	"github.com/sublet-dev/sublet/pkg/translate"
@@ -128,12 +127,5 @@ func fillVirtualSnapshot(s syncer.Scope, host, virtual *unstructured.Unstructure
 	if message == "" {
 		return nil
 	}
-	names := translate.Rewriter{Cluster: s.Cluster}
-	own := client.ObjectKeyFromObject(virtual)
-	names.AddObject(client.ObjectKeyFromObject(host), own)
-	if claim := field(virtual, "spec", "source", "persistentVolumeClaimName"); claim != "" {
-		source := types.NamespacedName{Namespace: own.Namespace, Name: claim}
-		names.AddObject(translate.Hashed(s.Cluster, source), source)
-	}
-	return unstructured.SetNestedField(virtual.Object, names.RewriteError(message), "status", "error", "message")
+	return unstructured.SetNestedField(virtual.Object, statusNames(s, host, virtual).RewriteError(message), "status", "error", "message")
 }
