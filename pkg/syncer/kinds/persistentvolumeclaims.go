@@ -24,6 +24,13 @@ const (
 	boundByController = "pv.kubernetes.io/bound-by-controller"
 )
 
+// The annotations with the provisioner of a claim. They are copied once the claim is bound, so that no
+// provisioner in the virtual cluster creates a volume for it.
+const (
+	provisionedBy     = "volume.kubernetes.io/storage-provisioner"
+	provisionedByBeta = "volume.beta.kubernetes.io/storage-provisioner"
+)
+
 // selectedNode is the annotation with the node for which the host provisions a volume.
 const selectedNode = "volume.kubernetes.io/selected-node"
 
@@ -182,9 +189,12 @@ func (c volumeClaims) fillVirtual(s syncer.Scope, host, virtual *corev1.Persiste
 	if virtual.Spec.StorageClassName == nil {
 		virtual.Spec.StorageClassName = host.Spec.StorageClassName
 	}
-	for _, mark := range []string{bindCompleted, boundByController} {
+	for mark, value := range map[string]string{
+		bindCompleted: "yes", boundByController: "yes",
+		provisionedBy: host.Annotations[provisionedBy], provisionedByBeta: host.Annotations[provisionedByBeta],
+	} {
 		if virtual.Annotations[mark] == "" {
-			setOrDeleteAnnotation(virtual, mark, "yes")
+			setOrDeleteAnnotation(virtual, mark, value)
 		}
 	}
 	return nil

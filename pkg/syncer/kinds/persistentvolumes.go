@@ -13,9 +13,6 @@ import (
 // byVolume is the field of the index of host claims by their volume.
 const byVolume = "spec.volumeName"
 
-// provisionedBy is the annotation of a claim with the driver that provides its volume.
-const provisionedBy = "volume.kubernetes.io/storage-provisioner"
-
 // PersistentVolumes creates a virtual volume for each bound host claim of ours. It has the name of the
 // host's volume, and the fields that the claim shows. The host's volumes themselves are never read,
 // because that would need a cluster-wide permission and disclose the volumes of others.
