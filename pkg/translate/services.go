@@ -102,3 +102,24 @@ func HasHealthCheckPort(spec *corev1.ServiceSpec) bool {
 	return spec.Type == corev1.ServiceTypeLoadBalancer &&
 		spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal
 }
+
+// serviceProxyName is the label of Services that a proxy with that name serves.
+const serviceProxyName = "service.kubernetes.io/service-proxy-name"
+
+// SyncServiceLabels returns the labels of the host copy of a Service or of its slices, as
+// [SyncLabels] does. The labels by which kube-proxy skips an object also keep their own keys. They
+// only affect the object itself.
+func SyncServiceLabels(host, virtual map[string]string) map[string]string {
+	synced := SyncLabels(host, virtual)
+	for _, key := range []string{serviceProxyName, corev1.IsHeadlessService} {
+		value, ok := virtual[key]
+		_, copied := host[TenantLabel(key)]
+		switch {
+		case ok:
+			synced[key] = value
+		case copied:
+			delete(synced, key)
+		}
+	}
+	return synced
+}

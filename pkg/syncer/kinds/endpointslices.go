@@ -77,7 +77,7 @@ func shouldCopySlice(s syncer.Scope, virtual, _ *discoveryv1.EndpointSlice) (boo
 // fillHostSlice fills in the host slice. It removes references to virtual objects, and addresses
 // that the slice must not have.
 func fillHostSlice(allowed policy.Ranges, s syncer.Scope, virtual, host *discoveryv1.EndpointSlice) error {
-	host.Labels = translate.SyncLabels(host.Labels, virtual.Labels)
+	host.Labels = translate.SyncServiceLabels(host.Labels, virtual.Labels)
 	host.Labels[discoveryv1.LabelServiceName] = hostName(s, virtual.Namespace, virtual.Labels[discoveryv1.LabelServiceName])
 	host.Labels[discoveryv1.LabelManagedBy] = labels.Domain
 	host.AddressType, host.Ports, host.Endpoints = virtual.AddressType, virtual.Ports, nil

@@ -35,7 +35,7 @@ func Services(o Options) syncer.Resource[*corev1.Service, *corev1.Service] {
 // external IPs that the rules allow, because a tenant could otherwise redirect the traffic of any
 // address to their own pods.
 func fillHostService(rules ServiceRules, s syncer.Scope, virtual, host *corev1.Service) error {
-	host.Labels = translate.SyncLabels(host.Labels, virtual.Labels)
+	host.Labels = translate.SyncServiceLabels(host.Labels, virtual.Labels)
 	if rules != nil {
 		host.Annotations = translate.SyncAnnotations(host.Annotations, virtual.Annotations, rules.PassesAnnotation)
 	}
