@@ -45,7 +45,6 @@ spec:
   template:
     metadata: {labels: {app: etcd}}
     spec:
-      setHostnameAsFQDN: true
       terminationGracePeriodSeconds: 5
       containers:
       - name: etcd
@@ -66,8 +65,8 @@ spec:
   - {metadata: {name: data}, spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 64Mi}}}}
 `
 
-// testDatabase runs a database whose members find each other by what hostname -f prints. It
-// replaces one of them while the others take writes.
+// testDatabase runs a database whose members find each other by what hostname -f prints, while their
+// host name is the short one. It replaces one of them while the others take writes.
 func testDatabase(t *testing.T, tn *tenant) {
 	tn.apply(etcdSet)
 	tn.rollout("statefulset/etcd")
@@ -78,6 +77,9 @@ func testDatabase(t *testing.T, tn *tenant) {
 	put := func(pod, key string) {
 		t.Helper()
 		post(pod, "kv/put", `{"key":"`+encode([]byte(key))+`","value":"`+encode([]byte(key))+`"}`)
+	}
+	if name := strings.TrimSpace(tn.inPod("etcd-0", "hostname")); name != "etcd-0" {
+		t.Errorf("the host name is %q", name)
 	}
 	put("etcd-0", "first")
 	before := tn.kubectl("get", "pod", "etcd-1", "-o", "jsonpath={.metadata.uid}")

@@ -139,7 +139,25 @@ func TestServicesAreTheHosts(t *testing.T) {
 		t.Errorf("after a change of the type: %v, health check %d", balancer.Spec.Ports, balancer.Spec.HealthCheckNodePort)
 	}
 	r.reportsBalancer(t, balancer)
+	r.changesTypes(t, ports)
 	r.bareServiceHasSlices(t)
+}
+
+// changesTypes changes the type of a Service to and fro. Its address stays, and it has a node port
+// exactly while its type has one.
+func (r *release) changesTypes(t *testing.T, service *corev1.Service) {
+	t.Helper()
+	for _, to := range []corev1.ServiceType{corev1.ServiceTypeClusterIP, corev1.ServiceTypeNodePort, corev1.ServiceTypeLoadBalancer, corev1.ServiceTypeClusterIP, corev1.ServiceTypeNodePort} {
+		before := service.DeepCopy()
+		service.Spec.Type = to
+		if err := r.virtual.client.Patch(t.Context(), service, client.MergeFrom(before)); err != nil {
+			t.Fatalf("from %s to %s: %v", before.Spec.Type, to, err)
+		}
+		r.sameService(t, service)
+		if hasPort := service.Spec.Ports[0].NodePort != 0; hasPort == (to == corev1.ServiceTypeClusterIP) || service.Spec.ClusterIP != before.Spec.ClusterIP {
+			t.Errorf("from %s to %s: the address %s became %s, with the ports %v", before.Spec.Type, to, before.Spec.ClusterIP, service.Spec.ClusterIP, service.Spec.Ports)
+		}
+	}
 }
 
 // reportsBalancer holds that a load balancer's address comes up.
