@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"fmt"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -71,14 +72,17 @@ func (s scheduling) proposals() kinds.Proposals {
 }
 
 // parts returns the parts that run after the syncer. Without the syncer, the scheduler would
-// find no nodes.
-func (s scheduling) parts() []lifecycle.Part {
+// find no nodes. The checks of the scheduler are in the report while it runs.
+func (s scheduling) parts(report *health) []lifecycle.Part {
 	var parts []lifecycle.Part
 	if s.usage != nil {
 		parts = append(parts, lifecycle.Part{Name: "foreign usage", Run: s.usage.Run})
 	}
 	if s.scheduler != nil {
-		parts = append(parts, lifecycle.Part{Name: "virtual scheduler", Run: s.scheduler.Run})
+		parts = append(parts, lifecycle.Part{Name: "virtual scheduler", Run: func(ctx context.Context) error {
+			defer report.add(s.scheduler.Checks)()
+			return s.scheduler.Run(ctx)
+		}})
 	}
 	return parts
 }

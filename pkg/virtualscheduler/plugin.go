@@ -73,7 +73,7 @@ func (p *plugin) Name() string { return pluginName }
 
 // Filter keeps a pod off a node that the host refused it a short time ago.
 func (p *plugin) Filter(ctx context.Context, _ fwk.CycleState, pod *corev1.Pod, node fwk.NodeInfo) (status *fwk.Status) {
-	defer recoverAttempt(ctx, pod, &status)
+	defer p.recoverAttempt(ctx, "Filter", pod, &status)
 	reason := p.backoff.refusalReason(pod.UID, node.Node().Name)
 	if reason == "" {
 		return nil
@@ -83,13 +83,15 @@ func (p *plugin) Filter(ctx context.Context, _ fwk.CycleState, pod *corev1.Pod, 
 }
 
 // PostFilter records that no node was found for a pod. It never finds one.
-func (p *plugin) PostFilter(_ context.Context, _ fwk.CycleState, pod *corev1.Pod, _ fwk.NodeToStatusReader) (*fwk.PostFilterResult, *fwk.Status) {
+func (p *plugin) PostFilter(ctx context.Context, _ fwk.CycleState, pod *corev1.Pod, _ fwk.NodeToStatusReader) (_ *fwk.PostFilterResult, status *fwk.Status) {
+	defer p.recoverAttempt(ctx, "PostFilter", pod, &status)
 	p.backoff.recordNoNode(pod.UID)
 	return nil, fwk.NewStatus(fwk.Unschedulable)
 }
 
 // PreScore skips Score for a pod that was never refused a node.
-func (p *plugin) PreScore(_ context.Context, _ fwk.CycleState, pod *corev1.Pod, _ []fwk.NodeInfo) *fwk.Status {
+func (p *plugin) PreScore(ctx context.Context, _ fwk.CycleState, pod *corev1.Pod, _ []fwk.NodeInfo) (status *fwk.Status) {
+	defer p.recoverAttempt(ctx, "PreScore", pod, &status)
 	if !p.backoff.wasRefused(pod.UID) {
 		return fwk.NewStatus(fwk.Skip)
 	}
@@ -99,7 +101,8 @@ func (p *plugin) PreScore(_ context.Context, _ fwk.CycleState, pod *corev1.Pod, 
 // Score prefers nodes that never refused the pod, then those with the oldest refusal. So a
 // pod whose profile prefers full nodes tries all others too. The nodes of its volumes come
 // first, because many volumes can be used on one node only.
-func (p *plugin) Score(_ context.Context, _ fwk.CycleState, pod *corev1.Pod, node fwk.NodeInfo) (int64, *fwk.Status) {
+func (p *plugin) Score(ctx context.Context, _ fwk.CycleState, pod *corev1.Pod, node fwk.NodeInfo) (_ int64, status *fwk.Status) {
+	defer p.recoverAttempt(ctx, "Score", pod, &status)
 	return p.backoff.score(pod.UID, node.Node().Name, p.nodesOfClaims(pod)), nil
 }
 
@@ -132,7 +135,8 @@ func (p *plugin) EventsToRegister(context.Context) ([]fwk.ClusterEventWithHint, 
 }
 
 // SignPod lets the scheduler treat pods alike that were never refused a node.
-func (p *plugin) SignPod(_ context.Context, pod *corev1.Pod) ([]fwk.SignFragment, *fwk.Status) {
+func (p *plugin) SignPod(ctx context.Context, pod *corev1.Pod) (_ []fwk.SignFragment, status *fwk.Status) {
+	defer p.recoverAttempt(ctx, "SignPod", pod, &status)
 	if p.backoff.wasRefused(pod.UID) {
 		return nil, fwk.NewStatus(fwk.Unschedulable, "the host has refused the pod before")
 	}
@@ -142,7 +146,8 @@ func (p *plugin) SignPod(_ context.Context, pod *corev1.Pod) ([]fwk.SignFragment
 // PreBindPreFlight returns whether the plugin will wait in PreBind. The scheduler then
 // writes the node that it has picked. A pod that can be proposed in memory waits in Bind,
 // before which nothing is written.
-func (p *plugin) PreBindPreFlight(_ context.Context, _ fwk.CycleState, pod *corev1.Pod, _ string) (*fwk.PreBindPreFlightResult, *fwk.Status) {
+func (p *plugin) PreBindPreFlight(ctx context.Context, _ fwk.CycleState, pod *corev1.Pod, _ string) (_ *fwk.PreBindPreFlightResult, status *fwk.Status) {
+	defer p.recoverAttempt(ctx, "PreBindPreFlight", pod, &status)
 	if p.canProposeInMemory(pod) {
 		return nil, fwk.NewStatus(fwk.Skip)
 	}
@@ -163,14 +168,14 @@ func (p *plugin) canProposeInMemory(pod *corev1.Pod) bool {
 // PreBind writes a proposal, or makes sure that the scheduler has, and waits for
 // the host's answer.
 func (p *plugin) PreBind(ctx context.Context, _ fwk.CycleState, pod *corev1.Pod, node string) (status *fwk.Status) {
-	defer recoverAttempt(ctx, pod, &status)
+	defer p.recoverAttempt(ctx, "PreBind", pod, &status)
 	return p.awaitHost(ctx, pod, node, throughPod())
 }
 
 // Bind does nothing after PreBind: the syncer has bound the pod. Otherwise it
 // proposes the node in memory and waits for the host's answer.
 func (p *plugin) Bind(ctx context.Context, state fwk.CycleState, pod *corev1.Pod, node string) (status *fwk.Status) {
-	defer recoverAttempt(ctx, pod, &status)
+	defer p.recoverAttempt(ctx, "Bind", pod, &status)
 	if !state.GetSkipPreBindPlugins().Has(pluginName) {
 		return nil
 	}

@@ -13,6 +13,7 @@ import (
 // keeps the newest state and whether the pod was ever bound.
 type podWaiters struct {
 	backoff *nodeBackoff
+	panics  *attemptPanics
 
 	mu  sync.Mutex
 	all map[types.UID]*podWaiter // pod -> its waiter
@@ -30,7 +31,7 @@ type podWaiter struct {
 
 // newPodWaiters returns an empty set of waiters.
 func newPodWaiters(b *nodeBackoff) *podWaiters {
-	return &podWaiters{backoff: b, all: map[types.UID]*podWaiter{}}
+	return &podWaiters{backoff: b, panics: newAttemptPanics(), all: map[types.UID]*podWaiter{}}
 }
 
 // add starts to wait for changes of the pod. cached returns the pod's state in a
@@ -81,12 +82,14 @@ func (w *podWaiters) podHandler() cache.ResourceEventHandler {
 
 // observe handles one state of a pod. gone is set if it is the last one.
 func (w *podWaiters) observe(object any, gone bool) {
+	defer recoverEvent("pod event")
 	pod, ok := object.(*corev1.Pod)
 	if !ok {
 		return
 	}
 	if gone || pod.Spec.NodeName != "" {
 		w.backoff.forget(pod.UID)
+		w.panics.forget(pod.UID)
 	}
 	if gone && pod.Spec.NodeName != "" {
 		w.backoff.retryNode(pod.Spec.NodeName)
@@ -104,8 +107,12 @@ func (w *podWaiters) observe(object any, gone bool) {
 // do so for pods that wait for the host's answer meanwhile.
 func (w *podWaiters) nodeHandler() cache.ResourceEventHandler {
 	return cache.ResourceEventHandlerFuncs{
-		AddFunc: func(any) { w.backoff.retryAll() },
+		AddFunc: func(any) {
+			defer recoverEvent("node event")
+			w.backoff.retryAll()
+		},
 		UpdateFunc: func(old, object any) {
+			defer recoverEvent("node event")
 			before, ok := old.(*corev1.Node)
 			after, afterOK := object.(*corev1.Node)
 			if ok && afterOK && offersMore(before.Status.Allocatable, after.Status.Allocatable) {

@@ -5,18 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"runtime/debug"
-	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/component-base/metrics"
 	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
 
-	"github.com/sublet-dev/sublet/pkg/meter"
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
@@ -115,6 +111,7 @@ func (p *plugin) awaitHost(ctx context.Context, pod *corev1.Pod, node string, pa
 // are those of the pod's condition, so that the scheduler has nothing to add to it.
 func (p *plugin) endAttempt(pod *corev1.Pod, node, reason string) *fwk.Status {
 	p.backoff.recordRefusal(pod.UID, node, reason, func() {
+		defer recoverEvent("Activate")
 		p.handle.Activate(klog.Background(), map[string]*corev1.Pod{pod.Namespace + "/" + pod.Name: pod})
 	})
 	return fwk.NewStatus(fwk.Unschedulable, reason)
@@ -161,21 +158,4 @@ func refusalReason(pod *corev1.Pod) string {
 		}
 	}
 	return "the proposal was withdrawn"
-}
-
-var schedulerPanics = sync.OnceValue(func() *metrics.Counter { //nolint:gochecknoglobals // a metric is one per process
-	return meter.Counter("sublet_scheduler_panics_total", "Attempts to schedule a pod that ended in a panic. Each is a bug; its stack is in the log.")
-})
-
-// recoverAttempt turns a panic of the plugin into the failure of one attempt, logs its stack and counts it. It
-// must be deferred directly.
-func recoverAttempt(ctx context.Context, pod *corev1.Pod, status **fwk.Status) {
-	cause := recover()
-	if cause == nil {
-		return
-	}
-	schedulerPanics().Inc()
-	err := fmt.Errorf("cannot schedule pod %s: the plugin %s panicked: %v", klog.KObj(pod), pluginName, cause)
-	klog.FromContext(ctx).Error(err, "Recovered from a panic", "pod", klog.KObj(pod), "stack", string(debug.Stack()))
-	*status = fwk.AsStatus(err)
 }

@@ -14,6 +14,8 @@ import (
 	frameworkruntime "k8s.io/kubernetes/pkg/scheduler/framework/runtime"
 	"k8s.io/kubernetes/pkg/scheduler/profile"
 	"k8s.io/utils/clock"
+
+	"github.com/sublet-dev/sublet/api/syncz"
 )
 
 // Options configure a scheduler.
@@ -41,6 +43,7 @@ type Scheduler struct {
 	config  *schedulerconfig.KubeSchedulerConfiguration
 	client  kubernetes.Interface
 	memory  *memoryProposals // nil if every proposal is written
+	panics  *attemptPanics
 }
 
 // New returns a scheduler. It sends no request before Run. An error names the path
@@ -57,7 +60,7 @@ func New(options Options) (*Scheduler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot create a client of the virtual cluster: %w", err)
 	}
-	s := &Scheduler{options: options, config: config, client: client}
+	s := &Scheduler{options: options, config: config, client: client, panics: newAttemptPanics()}
 	if options.ProposalChanged != nil {
 		s.memory = newMemoryProposals(options.ProposalChanged)
 	}
@@ -72,6 +75,9 @@ func (s *Scheduler) Proposed(pod types.UID) string {
 	}
 	return s.memory.proposed(pod)
 }
+
+// Checks returns the health of the scheduler.
+func (s *Scheduler) Checks() []syncz.Check { return []syncz.Check{s.panics.check()} }
 
 // Run schedules until ctx ends. It fails if the profiles cannot be created, as with
 // a plugin that does not exist.
@@ -112,6 +118,7 @@ func (s *Scheduler) build(ctx context.Context, factory informers.SharedInformerF
 		client: s.client, clock: s.options.Clock, backoff: backoff, waiters: newPodWaiters(backoff), memory: s.memory,
 		pods: factory.Core().V1().Pods().Lister(), claims: factory.Core().V1().PersistentVolumeClaims().Lister(),
 	}
+	common.waiters.panics = s.panics
 	if _, err := factory.Core().V1().Pods().Informer().AddEventHandler(common.waiters.podHandler()); err != nil {
 		return nil, err
 	}
