@@ -13,6 +13,7 @@ import (
 	"github.com/sublet-dev/sublet/pkg/app/patches"
 	"github.com/sublet-dev/sublet/pkg/config"
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
+	"github.com/sublet-dev/sublet/pkg/syncer"
 	"github.com/sublet-dev/sublet/pkg/syncer/kinds"
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
@@ -39,7 +40,7 @@ func Run(ctx context.Context, options Options) error {
 	}
 	a := &app{
 		configuration: &configuration{options: options, values: values, names: options.names()},
-		process:       &process{patches: changes, health: &health{}, hostFirst: &hostFirst{}, memoryLimit: limit},
+		process:       &process{patches: changes, health: &health{}, hostFirst: &hostFirst{}, informers: syncer.NewInformerMonitor(), memoryLimit: limit},
 	}
 	parts := []lifecycle.Part{a.virtualCluster()}
 	if options.OperatorPort >= 0 {

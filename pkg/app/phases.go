@@ -16,6 +16,7 @@ import (
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
 	"github.com/sublet-dev/sublet/pkg/egress"
 	"github.com/sublet-dev/sublet/pkg/nodeproxy"
+	"github.com/sublet-dev/sublet/pkg/syncer"
 )
 
 // The server starts in phases: app, connectedApp, openApp, builtApp. Each has a type, so that a method uses
@@ -35,6 +36,8 @@ type process struct {
 	patches   patches.Patches
 	health    *health
 	hostFirst *hostFirst
+	// informers observes the informers that the control plane and the syncer share.
+	informers *syncer.InformerMonitor
 	// memoryLimit is the memory limit of the container at startup, in bytes. 0 means none.
 	memoryLimit int64
 }

@@ -51,6 +51,7 @@ func (a *builtApp) newSession(o sessionOptions) (*session, error) {
 	s.engine, err = syncer.NewEngine(syncer.Options{
 		Cluster: a.cluster(), Virtual: s.virtual, Host: a.leaderHost,
 		VirtualInformers: virtualInformers{a.controlPlane, a.done},
+		InformerMonitor:  a.informers,
 		ObjectLimits:     objectLimits(a.values.Policies),
 		MayWrite:         func() error { return a.maySessionWrite(s) },
 		Restore:          a.store.served.Restore,

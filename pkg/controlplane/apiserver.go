@@ -279,8 +279,10 @@ func (a *assembly) genericConfig(opts options.CompletedOptions) (
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	factory := informers.NewSharedInformerFactoryWithOptions(client, resync, informers.WithTransform(stripManagedFields))
-
+	factory, err := a.newInformers()
+	if err != nil {
+		return nil, nil, nil, err
+	}
 	if err := opts.Features.ApplyTo(config, client, factory); err != nil {
 		return nil, nil, nil, err
 	}

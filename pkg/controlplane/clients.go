@@ -5,6 +5,7 @@ import (
 
 	"k8s.io/apiserver/pkg/authentication/serviceaccount"
 	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/controller-manager/pkg/clientbuilder"
@@ -62,4 +63,18 @@ func (c *ControlPlane) loopbackAddress() string {
 		address.IP = net.IPv4(127, 0, 0, 1)
 	}
 	return address.String()
+}
+
+// newInformers returns the shared informers of the process. Their client has a transport of its
+// own, so that only their lists and watches are observed.
+func (a *assembly) newInformers() (informers.SharedInformerFactory, error) {
+	config := rest.CopyConfig(a.loopback)
+	if observe := a.config.ObserveInformers; observe != nil {
+		config.Wrap(observe)
+	}
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return nil, err
+	}
+	return informers.NewSharedInformerFactoryWithOptions(client, resync, informers.WithTransform(stripManagedFields)), nil
 }

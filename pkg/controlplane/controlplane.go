@@ -181,6 +181,10 @@ type Config struct {
 	// Watches, other long-running requests and health checks are left out. Default: nothing.
 	OnRequest func()
 
+	// ObserveInformers wraps the transport of the shared informers, to see their lists and
+	// watches. Default: it is not wrapped.
+	ObserveInformers func(http.RoundTripper) http.RoundTripper
+
 	// WrapAPI wraps the handler of authorized requests, except for those from within the process.
 	// Default: it is not wrapped.
 	WrapAPI func(http.Handler) http.Handler

@@ -78,7 +78,7 @@ func NewEngine(options Options) (*Engine, error) {
 	e.host.watches.namespace = options.Cluster.Namespace
 	e.host.watches.defaultSelector = oursSelector(options.Cluster)
 	e.host.watches.away, e.host.watches.onReopen = e.breaker.tripCause, e.suspectRollback
-	e.virtual.watches.informers = options.VirtualInformers
+	e.virtual.watches.informers, e.virtual.watches.monitor = options.VirtualInformers, options.InformerMonitor
 	e.storeGuard = newStoreGuard(e.virtual.client, e.host.client, options.Cluster, options.Clock, e.log)
 	e.storeGuard.onRelease = e.requeueParked
 	e.storeGuard.mayWrite, e.storeGuard.restore, e.storeGuard.opened = options.MayWrite, options.Restore, options.Opened

@@ -23,6 +23,9 @@ type Options struct {
 	// VirtualInformers has shared informers of the virtual cluster, which the engine
 	// uses instead of watches of its own. Default: none.
 	VirtualInformers VirtualInformers
+	// InformerMonitor observes the lists and watches of VirtualInformers. Default: nobody does, so
+	// that a failure of them is not seen.
+	InformerMonitor *InformerMonitor
 	// ObjectLimits bound the copies on the host. Default: no limit.
 	ObjectLimits ObjectLimits
 	// MayWrite returns why this replica must not write to the host now, nil if it

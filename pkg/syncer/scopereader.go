@@ -192,7 +192,8 @@ type borrowedInformer struct {
 // SetTransform implements cache.SharedInformer. The owner has set one.
 func (borrowedInformer) SetTransform(toolscache.TransformFunc) error { return nil }
 
-// SetWatchErrorHandlerWithContext implements cache.SharedInformer. The owner has set one.
+// SetWatchErrorHandlerWithContext implements cache.SharedInformer. The [InformerMonitor] sees
+// the errors.
 func (borrowedInformer) SetWatchErrorHandlerWithContext(toolscache.WatchErrorHandlerWithContext) error {
 	return nil
 }

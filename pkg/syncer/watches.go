@@ -62,7 +62,7 @@ type sharedWatch struct {
 	name       string // "host Pod"
 	cache      cache.Cache
 	informer   toolscache.SharedIndexInformer
-	health     *watchHealth // nil if the informer is the control plane's
+	health     *watchHealth // nil if the informer is the control plane's, and nobody monitors it
 	cancel     context.CancelFunc
 	users      int
 	indexes    map[string]bool
@@ -134,6 +134,8 @@ type sharedWatches struct {
 	log    logr.Logger
 	// informers has shared informers to use instead of a watch, nil for none.
 	informers VirtualInformers
+	// monitor observes the shared informers, nil if nobody does.
+	monitor *InformerMonitor
 	// namespace is the only namespace to watch namespaced objects in, empty for all.
 	namespace string
 	// defaultSelector is for watches that specify none. nil selects everything.
@@ -208,7 +210,7 @@ func (s *sharedWatches) acquire(like client.Object, sel apilabels.Selector, plac
 		namespaced: mapping.Scope.Name() == meta.RESTScopeNameNamespace,
 		label:      s.labelOf(key), name: s.side.String() + " " + s.labelOf(key),
 	}
-	if err := s.startWatch(w, like, key); err != nil {
+	if err := s.startWatch(w, like, key, mapping.Resource); err != nil {
 		return nil, fmt.Errorf("cannot watch %s %s: %w", s.side, gvk.Kind, err)
 	}
 	s.all[key] = w
@@ -244,7 +246,7 @@ func (s *sharedWatches) labelOf(key watchKey) string {
 }
 
 // startWatch creates the cache of a watch and starts it.
-func (s *sharedWatches) startWatch(w *sharedWatch, like client.Object, key watchKey) error {
+func (s *sharedWatches) startWatch(w *sharedWatch, like client.Object, key watchKey, resource schema.GroupVersionResource) error {
 	trims := slices.Collect(maps.Values(s.trims[readKey{key.gvk, key.form}]))
 	if key.form == metadataForm {
 		trims = append(trims, dropKubectlLastApplied)
@@ -261,7 +263,7 @@ func (s *sharedWatches) startWatch(w *sharedWatch, like client.Object, key watch
 	if place := s.placeOf(w); place != (Place{}) {
 		options.DefaultFieldSelector = place.fields()
 	}
-	options.NewInformer = s.informerOf(w, key)
+	options.NewInformer = s.informerOf(w, key, resource)
 	var err error
 	if w.cache, err = cache.New(s.config, options); err != nil {
 		return err
@@ -296,9 +298,10 @@ func (s *sharedWatches) placeOf(w *sharedWatch) Place {
 
 // informerOf returns the function that creates the informer of a watch: one that
 // the control plane shares, or one whose list and watch are observed.
-func (s *sharedWatches) informerOf(w *sharedWatch, key watchKey) func(toolscache.ListerWatcher, runtime.Object, time.Duration, toolscache.Indexers) toolscache.SharedIndexInformer {
+func (s *sharedWatches) informerOf(w *sharedWatch, key watchKey, resource schema.GroupVersionResource) func(toolscache.ListerWatcher, runtime.Object, time.Duration, toolscache.Indexers) toolscache.SharedIndexInformer {
 	if s.informers != nil && key.form == typedForm && key.selector == "" && len(s.trims[readKey{key.gvk, key.form}]) == 0 {
 		if informer, ok := s.informers.InformerFor(w.gvk); ok {
+			w.health = s.monitor.healthOf(resource)
 			return func(toolscache.ListerWatcher, runtime.Object, time.Duration, toolscache.Indexers) toolscache.SharedIndexInformer {
 				return borrowedInformer{informer}
 			}

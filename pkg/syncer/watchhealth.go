@@ -58,6 +58,7 @@ type watchHealth struct {
 	cause        error     // of the last failure, nil after a success
 	needsEvent   bool      // only an event or a bookmark is a success
 	expired      bool      // the last failure was an expired version, which is normal once
+	endedAtOnce  bool      // the last watch of an informer ended before it settled, which is normal once
 	lastLog      time.Time // of the failure that lasts, zero if it was not logged
 	graceUntil   time.Time // no failure is logged before
 }
@@ -82,7 +83,7 @@ func newWatchMeters(side, object string) watchMeters {
 type openWatch struct {
 	cancel context.CancelFunc
 	since  time.Time     // when the server answered, zero before
-	relist chan struct{} // closed to end the watch and list again
+	relist chan struct{} // closed to end the watch and list again, nil if it cannot be
 }
 
 func newWatchHealth(name string, c clock.PassiveClock, log logr.Logger, meters watchMeters, paused func() error) *watchHealth {
@@ -107,7 +108,7 @@ func (h *watchHealth) observe(lw toolscache.ListerWatcher) toolscache.ListerWatc
 		},
 		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
 			limited, cancel := context.WithCancel(ctx)
-			attempt := h.begin(cancel)
+			attempt := h.begin(cancel, make(chan struct{}))
 			w, err := source.WatchWithContext(limited, options)
 			if err != nil {
 				h.finish(attempt)
@@ -123,11 +124,12 @@ func (h *watchHealth) observe(lw toolscache.ListerWatcher) toolscache.ListerWatc
 	}
 }
 
-// begin records that a watch is about to be opened.
-func (h *watchHealth) begin(cancel context.CancelFunc) *openWatch {
+// begin records that a watch is about to be opened. relist is nil if the watch cannot be made to
+// list again.
+func (h *watchHealth) begin(cancel context.CancelFunc, relist chan struct{}) *openWatch {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.open = &openWatch{cancel: cancel, relist: make(chan struct{})}
+	h.open = &openWatch{cancel: cancel, relist: relist}
 	return h.open
 }
 
@@ -234,7 +236,7 @@ func (h *watchHealth) fail(err error) {
 	first := h.cause == nil
 	h.cause = err
 	h.meters.failing.Set(1)
-	if first && h.away() == nil {
+	if first && h.away() == nil && !h.clock.Now().Before(h.graceUntil) {
 		h.lastLog = h.clock.Now()
 		h.log.Info("Watch fails, its cache is outdated", "err", err.Error())
 	}
@@ -244,7 +246,7 @@ func (h *watchHealth) fail(err error) {
 func (h *watchHealth) relist() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.open != nil {
+	if h.open != nil && h.open.relist != nil {
 		close(h.open.relist)
 		h.open = nil
 	}
