@@ -13,6 +13,7 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -264,6 +265,59 @@ func testPathsWithoutCredentials(t *testing.T, p *plane) {
 			t.Errorf("GET %s: got %d, want %d", path, code, want.code)
 		}
 		contains(t, "GET "+path, body, want.body)
+	}
+}
+
+// testPathsNeedARule asks for the paths of the server as a user that has authenticated. Only a rule
+// opens them, and only the path that it names.
+func testPathsNeedARule(t *testing.T, p *plane) {
+	paths := []string{"/syncz", "/metrics"}
+	user := kubernetes.NewForConfigOrDie(p.kubeconfig(t, "mallory", "developers")).CoreV1().RESTClient()
+	for _, path := range append(paths, "/debug/pprof/heap", "/logs/") {
+		if err := user.Get().AbsPath(path).Do(t.Context()).Error(); !apierrors.IsForbidden(err) {
+			t.Errorf("GET %s as a user without a rule: got %v, want forbidden", path, err)
+		}
+	}
+	roles := p.client.RbacV1()
+	for _, path := range paths {
+		meta := metav1.ObjectMeta{GenerateName: "reads-a-path-"}
+		role, err := roles.ClusterRoles().Create(t.Context(), &rbacv1.ClusterRole{
+			ObjectMeta: meta, Rules: []rbacv1.PolicyRule{{Verbs: []string{"get"}, NonResourceURLs: []string{path}}},
+		}, metav1.CreateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		binding, err := roles.ClusterRoleBindings().Create(t.Context(), &rbacv1.ClusterRoleBinding{
+			ObjectMeta: meta,
+			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role.Name},
+			Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.GroupKind, Name: "developers"}},
+		}, metav1.CreateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, path, func(ctx context.Context) string {
+			if err := user.Get().AbsPath(path).Do(ctx).Error(); err != nil {
+				return err.Error()
+			}
+			return ""
+		})
+		for _, other := range paths {
+			if other == path {
+				continue
+			}
+			if err := user.Get().AbsPath(other).Do(t.Context()).Error(); !apierrors.IsForbidden(err) {
+				t.Errorf("GET %s with a rule for %s: got %v, want forbidden", other, path, err)
+			}
+		}
+		if err := roles.ClusterRoleBindings().Delete(t.Context(), binding.Name, metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, path+" without its rule", func(ctx context.Context) string {
+			if err := user.Get().AbsPath(path).Do(ctx).Error(); !apierrors.IsForbidden(err) {
+				return fmt.Sprintf("got %v, want forbidden", err)
+			}
+			return ""
+		})
 	}
 }
 

@@ -60,6 +60,7 @@ func TestControlPlane(t *testing.T) {
 		"TrustBundle":             testTrustBundle,
 		"UnusedClassGoes":         testUnusedClassGoes,
 		"PathsWithoutCredentials": testPathsWithoutCredentials,
+		"PathsNeedARule":          testPathsNeedARule,
 		"AdminOverTLS":            testAdminOverTLS,
 		"RolesApplyInMemory":      testRolesApplyInMemory,
 		"Watch":                   testWatch,

@@ -31,7 +31,7 @@ func TestSQLite(t *testing.T) {
 	tn.checkDatabasePods()
 	tn.restart()
 	tn.checkDatabasePods()
-	testSecondReplica(t, tn)
+	testSecondReplica(t, tn, refusalOfOwnStore(tn))
 	tn.checkDatabasePods()
 }
 

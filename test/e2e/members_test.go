@@ -29,8 +29,8 @@ const (
 
 // TestMembers scales the control plane with its embedded etcd from one to three replicas
 // and back, by Helm and by kubectl. It kills each of the three, and cuts the
-// network of one. A client that writes twice a
-// second loses nothing.
+// network of one. A client that writes twice a second loses nothing. In the end, two replicas are
+// refused.
 func TestMembers(t *testing.T) {
 	// By default, 300 pods request more CPU than the node may have.
 	tn := install(t, "members", "members", "policies.limitRange.defaultRequest.cpu=1m")
@@ -59,6 +59,8 @@ func TestMembers(t *testing.T) {
 		}
 	}
 	checkKept(t, before, tn.podUIDs())
+	testSecondReplica(t, tn, refusalOfTwoMembers(tn))
+	tn.awaitMembers(1)
 }
 
 // startPods creates pods and waits until they are ready. It does so in parts: containers that all

@@ -17,9 +17,19 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// testSecondReplica scales a release with a store of one replica to two. The second pod would
-// have a store of its own, so it must not serve.
-func testSecondReplica(t *testing.T, tn *tenant) {
+// refusalOfOwnStore returns why a second replica does not serve if each has a store of its own.
+func refusalOfOwnStore(tn *tenant) string {
+	return fmt.Sprintf("the store of pod %s-1 is not its store; scale StatefulSet %s back to 1 replica", tn.release, tn.release)
+}
+
+// refusalOfTwoMembers returns why a second replica does not join an embedded etcd.
+func refusalOfTwoMembers(tn *tenant) string {
+	return fmt.Sprintf("StatefulSet %s is to have 2 replicas, and no store gets safer by an even number of members: scale it to 1, 3 or 5", tn.release)
+}
+
+// testSecondReplica scales a release of one replica to two. The second pod must not serve, and must
+// log the given reason.
+func testSecondReplica(t *testing.T, tn *tenant, reason string) {
 	ctx := t.Context()
 	scale := func(replicas int) {
 		t.Helper()
@@ -40,8 +50,8 @@ func testSecondReplica(t *testing.T, tn *tenant) {
 		if isReady(pod) {
 			t.Fatalf("pod %s serves", second)
 		}
-		if !saidWhy(ctx, tn, pod) {
-			return fmt.Errorf("no reason in the log of pod %s", second)
+		if !hasLogged(ctx, tn, pod, reason) {
+			return fmt.Errorf("pod %s has not logged %q", second, reason)
 		}
 		return nil
 	})
@@ -68,15 +78,11 @@ func testSecondReplica(t *testing.T, tn *tenant) {
 	tn.awaitReady()
 }
 
-// saidWhy reports whether the log of a replica names the other instance or the store.
-func saidWhy(ctx context.Context, tn *tenant, pod *corev1.Pod) bool {
+// hasLogged reports whether the log of a pod, or of its container before the last restart, has a text.
+func hasLogged(ctx context.Context, tn *tenant, pod *corev1.Pod, text string) bool {
 	for _, previous := range []bool{false, true} {
-		text, err := hostClient.CoreV1().Pods(tn.namespace).GetLogs(pod.Name, &corev1.PodLogOptions{Previous: previous}).DoRaw(ctx)
-		if err != nil {
-			continue
-		}
-		lower := strings.ToLower(string(text))
-		if strings.Contains(lower, "instance") || strings.Contains(lower, "replica") || strings.Contains(lower, "store") {
+		log, err := hostClient.CoreV1().Pods(tn.namespace).GetLogs(pod.Name, &corev1.PodLogOptions{Previous: previous}).DoRaw(ctx)
+		if err == nil && strings.Contains(string(log), text) {
 			return true
 		}
 	}

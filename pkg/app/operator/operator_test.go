@@ -125,9 +125,11 @@ func TestPaths(t *testing.T) {
 		{"Another token is none.", "https:///metrics", "wrong", false, 401, ""},
 		{"With it they are served.", "https:///metrics", "right", false, 200, "up 1"},
 		{"The report needs the token.", "https:///syncz", "", false, 401, ""},
+		{"The token of somebody else is none.", "https:///syncz", "wrong", false, 401, ""},
 		{"It has all details, and its status is that of the parts.", "https:///syncz", "right", false, 503, text},
 		{"Profiling is off by default.", "https:///debug/pprof/cmdline", "right", false, 404, ""},
 		{"Switched on, it needs the token.", "https:///debug/pprof/cmdline", "", true, 401, ""},
+		{"With another token it stays closed.", "https:///debug/pprof/cmdline", "wrong", true, 401, ""},
 		{"Then it is there.", "https:///debug/pprof/cmdline", "right", true, 200, ""},
 	} {
 		code, body := start(t, tc.profiling).get(t, tc.url, tc.token)
