@@ -51,7 +51,7 @@ func readProse() (map[string][]string, error) {
 			return err
 		}
 		if entry.IsDir() {
-			if name != "." && (strings.HasPrefix(entry.Name(), ".") || slices.Contains([]string{"testdata", "out", "bin"}, entry.Name())) {
+			if isSkipped(name) {
 				return fs.SkipDir
 			}
 			return nil
@@ -76,4 +76,10 @@ func readProse() (map[string][]string, error) {
 		return nil
 	})
 	return found, err
+}
+
+// isSkipped reports whether a folder has no code or prose of the repository.
+func isSkipped(folder string) bool {
+	base := filepath.Base(folder)
+	return folder != "." && (strings.HasPrefix(base, ".") || slices.Contains([]string{"testdata", "out", "bin"}, base))
 }

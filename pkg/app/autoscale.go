@@ -52,8 +52,8 @@ func (a *openApp) newScaler() (*autoscale.Scaler, error) {
 		Workloads: client.AppsV1().StatefulSets(a.names.Namespace),
 		Workload:  a.names.StatefulSet(),
 		Replicas:  a.livePods,
-		Recorded: func(failed bool, message string) {
-			a.events.RecordScaled(a.holder.AnchorOwner(), failed, message)
+		Recorded: func(o autoscale.Outcome) {
+			a.events.RecordScaled(a.holder.AnchorOwner(), o.Failed, o.Message)
 		},
 		Clock: clock.RealClock{},
 	}, nil

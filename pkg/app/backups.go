@@ -112,8 +112,8 @@ func (a *openApp) newBackups() (*backup.Keeper, error) {
 			return err
 		},
 		Await: a.awaitStore,
-		Recorded: func(failed bool, message string) {
-			a.events.RecordBackup(a.holder.AnchorOwner(), failed, message)
+		Recorded: func(o backup.Outcome) {
+			a.events.RecordBackup(a.holder.AnchorOwner(), o.Failed, o.Message)
 		},
 	}, nil
 }

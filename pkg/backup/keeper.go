@@ -32,6 +32,14 @@ func ParseSchedule(text string) (cron.Schedule, error) {
 	return schedule, nil
 }
 
+// Outcome is how backups went.
+type Outcome struct {
+	// Failed is true if backups fail, and false if they succeed again.
+	Failed bool
+	// Message is for a person.
+	Message string
+}
+
 // Keeper takes backups on a schedule, and keeps some of them. All fields but Await and Recorded
 // are required.
 type Keeper struct {
@@ -49,7 +57,7 @@ type Keeper struct {
 	// nobody has accepted would take the place of a good one. Default: it always may.
 	Await func(ctx context.Context) error
 	// Recorded records that backups fail, and that they succeed again. Default: nothing.
-	Recorded func(failed bool, message string)
+	Recorded func(Outcome)
 	// Clock is the time.
 	Clock clock.Clock
 
@@ -153,7 +161,7 @@ func (k *Keeper) complete(file File) {
 	k.lastError = ""
 	k.mu.Unlock()
 	if failed && k.Recorded != nil {
-		k.Recorded(false, "Backups of the store succeed again.")
+		k.Recorded(Outcome{Message: "Backups of the store succeed again."})
 	}
 }
 
@@ -169,6 +177,6 @@ func (k *Keeper) recordFailure(err error) {
 	}
 	klog.ErrorS(err, "Cannot back up the store, retrying")
 	if k.Recorded != nil {
-		k.Recorded(true, "Cannot back up the store: "+err.Error())
+		k.Recorded(Outcome{Failed: true, Message: "Cannot back up the store: " + err.Error()})
 	}
 }

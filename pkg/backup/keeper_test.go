@@ -79,7 +79,7 @@ func newWorld(t *testing.T, schedule string, keep int) *world {
 	}
 	w.Keeper = &Keeper{
 		Dir: t.TempDir(), Schedule: parsed, Keep: keep, Write: w.store.write, Verify: w.store.verify, Clock: w.clock,
-		Recorded: func(_ bool, message string) { w.events <- message },
+		Recorded: func(o Outcome) { w.events <- o.Message },
 	}
 	return w
 }

@@ -37,7 +37,8 @@ func newNodePortStorage(factory *serverstorage.DefaultStorageFactory, store shar
 		return nil, nil, fmt.Errorf("cannot configure the record of node ports: %w", err)
 	}
 	newRecord := func() runtime.Object { return &core.RangeAllocation{} }
-	return store.decorator(false)(config.ForResource(core.Resource("servicenodeportallocations")), nodePortKey,
+	const cached = false
+	return store.decorator(cached)(config.ForResource(core.Resource("servicenodeportallocations")), nodePortKey,
 		nil, newRecord, newRecord, nil, nil, nil)
 }
 

@@ -71,7 +71,9 @@ func deviceRequests(path string, request *resourcev1.DeviceRequest) []deviceRequ
 	}
 	for i := range request.FirstAvailable {
 		alternative := &request.FirstAvailable[i]
-		requests = append(requests, deviceRequest{at(path+".firstAvailable", i), alternative.DeviceClassName, false, alternative.Tolerations})
+		requests = append(requests, deviceRequest{
+			path: at(path+".firstAvailable", i), class: alternative.DeviceClassName, tolerations: alternative.Tolerations,
+		})
 	}
 	return requests
 }

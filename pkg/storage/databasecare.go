@@ -41,7 +41,7 @@ type databaseCare struct {
 
 // startCare starts the care for the database.
 func (k *Kine) startCare(ctx context.Context, observed *storeMetrics, backend server.Backend) error {
-	observed.setUp(true)
+	observed.recordUp()
 	care := &databaseCare{
 		clock: k.Clock, engine: k.engine, dialect: k.dialect, backend: backend, health: &k.health, metrics: observed,
 		requested: make(chan struct{}, 1), history: revisionHistory{keep: keptHistory},
@@ -127,7 +127,7 @@ func (c *databaseCare) measure(ctx context.Context) error {
 	c.size.Store(size)
 	c.inUse.Store(inUse)
 	c.written.Store(0)
-	c.metrics.observe(c.usage(), false)
+	c.metrics.observe(c.usage(), noAlarm)
 	return nil
 }
 
@@ -223,5 +223,5 @@ func (k *Kine) checks() []syncz.Check {
 			Details: []string{fmt.Sprintf("database: %d MiB", usage.Size/mib)},
 		}}
 	}
-	return []syncz.Check{k.health.check(k.engine.describe()), withVolume(checkSize(usage, false), care.dir)}
+	return []syncz.Check{k.health.check(k.engine.describe()), withVolume(checkSize(usage, noAlarm), care.dir)}
 }

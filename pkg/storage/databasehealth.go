@@ -16,8 +16,8 @@ const healthRepeat = time.Minute
 type databaseHealth struct {
 	// explain returns the message of an error without secrets. nil means the error's own message.
 	explain func(error) error
-	// up is called when the database stops or starts to answer. nil does nothing.
-	up func(bool)
+	// observed shows whether the database answers. nil shows nothing.
+	observed *storeMetrics
 
 	mu     sync.Mutex
 	cause  string
@@ -25,11 +25,11 @@ type databaseHealth struct {
 	logged time.Time
 }
 
-// watch sets how errors are explained, and who receives whether the database answers.
-func (h *databaseHealth) watch(explain func(error) error, up func(bool)) {
+// watch sets how errors are explained, and the metrics that show whether the database answers.
+func (h *databaseHealth) watch(explain func(error) error, observed *storeMetrics) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.explain, h.up = explain, up
+	h.explain, h.observed = explain, observed
 }
 
 // record records the result of a request. It reports whether an error should be logged, which is true for
@@ -40,14 +40,18 @@ func (h *databaseHealth) record(err error) (shouldLog bool) {
 	if err == nil {
 		if h.cause != "" {
 			klog.InfoS("The database answers again", "duration", time.Since(h.since).Round(time.Millisecond)) //nolint:forbidigo // for people
-			h.setUp(true)
+			if h.observed != nil {
+				h.observed.recordUp()
+			}
 		}
 		h.cause = ""
 		return false
 	}
 	now := time.Now() //nolint:forbidigo // for people
 	if h.cause == "" {
-		h.setUp(false)
+		if h.observed != nil {
+			h.observed.recordDown()
+		}
 		h.since = now
 	}
 	if h.explain != nil {
@@ -66,13 +70,6 @@ func (h *databaseHealth) reason() string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.cause
-}
-
-// setUp reports to up whether the database answers.
-func (h *databaseHealth) setUp(up bool) {
-	if h.up != nil {
-		h.up(up)
-	}
 }
 
 // check returns the health of the connection to the database of the given name.

@@ -262,7 +262,7 @@ func (e *Etcd) keepSpace(ctx context.Context, reserve *reserve) error {
 	if err != nil {
 		return err
 	}
-	observed.setUp(true)
+	observed.recordUp()
 	e.keeper = &spaceKeeper{
 		clock:     e.Clock,
 		database:  e,

@@ -83,7 +83,7 @@ func (x *External) Start(ctx context.Context) (*kubernetes.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	observed.setUp(false)
+	observed.recordDown()
 	var first *etcdserverpb.StatusResponse
 	err = x.Waiter.Retry(ctx, func(ctx context.Context) (err error) {
 		first, err = x.probe(ctx)

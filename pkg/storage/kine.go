@@ -122,7 +122,7 @@ func (k *Kine) Start(ctx context.Context) (*kubernetes.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	k.health.watch(k.engine.explain, observed.setUp)
+	k.health.watch(k.engine.explain, observed)
 	var backend *kineBackend
 	if err := k.retry(ctx, func(ctx context.Context) (err error) {
 		backend, err = k.open(ctx)

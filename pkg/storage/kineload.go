@@ -31,10 +31,10 @@ func (k *Kine) load(ctx context.Context, entries []Entry) error {
 
 // loadEntry inserts the row of a new key, as kine does.
 func (d *sqlDialect) loadEntry(ctx context.Context, tx *sql.Tx, entry Entry) error {
-	const noPrevious = 0
+	const noPrevious, created, notDeleted = 0, 1, 0
 	key := string(entry.Key)
 	result, err := tx.ExecContext(ctx, d.InsertSQL.Query,
-		noPrevious, key, toInt(true), toInt(false), noPrevious, entry.TTL, entry.Value, key, noPrevious)
+		noPrevious, key, created, notDeleted, noPrevious, entry.TTL, entry.Value, key, noPrevious)
 	if err != nil {
 		return d.TranslateErr(err)
 	}

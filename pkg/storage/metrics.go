@@ -35,6 +35,9 @@ func newStoreMetrics(register func(metrics.Registerable) error) (*storeMetrics, 
 	return m, nil
 }
 
+// noAlarm is for stores without alarms.
+const noAlarm = false
+
 // observe sets the metrics.
 func (m *storeMetrics) observe(usage Usage, alarmed bool) {
 	m.size.Set(float64(usage.Size))
@@ -43,5 +46,8 @@ func (m *storeMetrics) observe(usage Usage, alarmed bool) {
 	m.alarm.Set(float64(toInt(alarmed)))
 }
 
-// setUp records whether the store answers.
-func (m *storeMetrics) setUp(up bool) { m.up.Set(float64(toInt(up))) }
+// recordUp records that the store answers.
+func (m *storeMetrics) recordUp() { m.up.Set(1) }
+
+// recordDown records that the store does not answer.
+func (m *storeMetrics) recordDown() { m.up.Set(0) }

@@ -16,7 +16,7 @@ func TestMetrics(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.observe(Usage{Size: 3, InUse: 2, Quota: 7}, true)
-	m.setUp(true)
+	m.recordUp()
 	want := `
 # HELP sublet_store_alarm [ALPHA] 1 while the store takes deletes only because its quota is exceeded, otherwise 0.
 # TYPE sublet_store_alarm gauge

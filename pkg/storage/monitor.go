@@ -74,7 +74,7 @@ func (m *monitor) record(status *etcdserverpb.StatusResponse, err error) {
 			m.since = now
 		}
 		m.cause = err.Error()
-		m.observed.setUp(false)
+		m.observed.recordDown()
 		if now.Sub(m.logged) >= repeatLog {
 			m.logged = now
 			klog.ErrorS(err, "Store does not respond, requests wait or fail", "duration", now.Sub(m.since).Round(time.Second))
@@ -92,7 +92,7 @@ func (m *monitor) record(status *etcdserverpb.StatusResponse, err error) {
 			m.alarms = append(m.alarms, AlarmNoSpace)
 		}
 	}
-	m.observed.setUp(true)
+	m.observed.recordUp()
 	m.observed.observe(m.usage, len(m.alarms) > 0)
 }
 

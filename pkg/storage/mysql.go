@@ -216,7 +216,7 @@ func (e *mysqlEngine) open(ctx context.Context, running *sync.WaitGroup) (*sqlDi
 	}
 	d.LastInsertID = true
 	d.DB.SetConnMaxIdleTime(lockSeconds * time.Second) // before the server closes them
-	d.CompactSQL = compactSQL(`DELETE kine FROM kine INNER JOIN (%s) AS old ON kine.id = old.id`, "?", false)
+	d.CompactSQL = compactSQL(`DELETE kine FROM kine INNER JOIN (%s) AS old ON kine.id = old.id`, "?")
 	const sizeSQL = `SELECT COALESCE(SUM(data_length + index_length), 0) FROM information_schema.TABLES
 		WHERE table_schema = DATABASE() AND table_name = 'kine'`
 	d.GetSizeSQL = query.New(sizeSQL, "?", false, "GetSize")

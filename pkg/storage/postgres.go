@@ -220,7 +220,7 @@ func (e *postgresEngine) open(ctx context.Context, running *sync.WaitGroup) (*sq
 	}); err != nil {
 		return nil, e.explain(err)
 	}
-	d.CompactSQL = compactSQL(`DELETE FROM kine WHERE id IN (%s)`, "$", true)
+	d.CompactSQL = compactSQL(`DELETE FROM kine WHERE id IN (%s)`, "$")
 	const sizeSQL = `SELECT pg_total_relation_size('kine')`
 	d.GetSizeSQL = query.New(sizeSQL, "$", true, "GetSize")
 	d.TranslateErr = func(err error) error {

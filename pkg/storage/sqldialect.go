@@ -174,13 +174,14 @@ func toInt(value bool) int {
 }
 
 // compactSQL returns the statement that deletes the revisions that are replaced or
-// deleted between two revisions, with the parameters from, to, from, to.
-func compactSQL(format, parameter string, numbered bool) *query.Named {
+// deleted between two revisions, with the parameters from, to, from, to. parameter is the mark of a
+// parameter. "$" has a number behind it.
+func compactSQL(format, parameter string) *query.Named {
 	return query.New(fmt.Sprintf(format, `
 		SELECT prev_revision AS id FROM kine
 		WHERE id > ? AND id <= ? AND prev_revision <> 0 AND name <> 'compact_rev_key'
 		UNION ALL
-		SELECT id FROM kine WHERE id > ? AND id <= ? AND deleted <> 0`), parameter, numbered, "Compact")
+		SELECT id FROM kine WHERE id > ? AND id <= ? AND deleted <> 0`), parameter, parameter == "$", "Compact")
 }
 
 // poolFor returns the limits of the connections to a database.

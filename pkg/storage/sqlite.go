@@ -111,7 +111,7 @@ func (e *sqliteEngine) open(ctx context.Context, running *sync.WaitGroup) (*sqlD
 	}
 	// One writer at a time is all that SQLite can do. Waiting here is cheaper than there.
 	d.LastInsertID, d.LockWrites = true, true
-	d.CompactSQL = compactSQL(`DELETE FROM kine WHERE id IN (%s)`, "?", false)
+	d.CompactSQL = compactSQL(`DELETE FROM kine WHERE id IN (%s)`, "?")
 	d.PostCompactSQL = query.New(`PRAGMA wal_checkpoint(PASSIVE)`, "?", false, "PostCompact")
 	d.GetSizeSQL = query.New(`SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()`, "?", false, "GetSize")
 	d.TranslateErr = func(err error) error {

@@ -122,7 +122,7 @@ func (b *hostBreaker) trip(cause error, probe func() error) {
 	b.cause, b.since, b.reset = cause, b.clock.Now(), make(chan struct{})
 	clear(b.unavailable)
 	b.log.Info("Host API server unreachable, syncing paused", "err", cause.Error())
-	setHostUnreachable(true)
+	recordHostUnreachable()
 	go b.probeUntilReset(probe)
 }
 
@@ -225,7 +225,7 @@ func (b *hostBreaker) probeUntilReset(probe func() error) {
 	b.log.Info("Host API server reachable again", "duration", b.clock.Since(b.since).Round(time.Millisecond).String())
 	close(b.reset)
 	b.mu.Unlock()
-	setHostUnreachable(false)
+	recordHostReachable()
 	b.onReset()
 }
 

@@ -117,15 +117,8 @@ func verbOf(request *http.Request) string {
 	return ""
 }
 
-// setHostUnreachable records whether the host can be reached.
-func setHostUnreachable(unreachable bool) {
-	processMetrics().unreachable.Set(boolToFloat(unreachable))
-}
+// recordHostUnreachable records that the host cannot be reached.
+func recordHostUnreachable() { processMetrics().unreachable.Set(1) }
 
-// boolToFloat returns 1 for true and 0 for false.
-func boolToFloat(b bool) float64 {
-	if b {
-		return 1
-	}
-	return 0
-}
+// recordHostReachable records that the host can be reached.
+func recordHostReachable() { processMetrics().unreachable.Set(0) }

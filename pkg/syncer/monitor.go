@@ -43,7 +43,7 @@ func (e *Engine) resetMeters() {
 		processMetrics().oldestPending.WithLabelValues(r.kind.name).Set(0)
 		processMetrics().queueDepth.WithLabelValues(r.kind.name).Set(0)
 	}
-	setHostUnreachable(false)
+	recordHostReachable()
 }
 
 // recordOldest records for how long the oldest change has waited for a reconcile.

@@ -15,11 +15,10 @@ func IsFinished(pod *corev1.Pod) bool {
 	return pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
 }
 
-// ShouldCopyPod reports whether a pod should have a host pod. hasCopy reports whether it has one. A
-// mirror pod never has one. A finished pod keeps its host pod but gets no new one, because it must
-// not run again.
-func ShouldCopyPod(virtual *corev1.Pod, hasCopy bool) bool {
-	return !isMirror(virtual) && (hasCopy || !IsFinished(virtual))
+// ShouldCopyPod reports whether a pod without a host pod should get one. A mirror pod never has one. A
+// finished pod gets no new one, because it must not run again.
+func ShouldCopyPod(virtual *corev1.Pod) bool {
+	return !isMirror(virtual) && !IsFinished(virtual)
 }
 
 // IsExtendedResource reports whether a resource is one that Kubernetes itself does

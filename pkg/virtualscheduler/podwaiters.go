@@ -43,7 +43,7 @@ func (w *podWaiters) add(pod types.UID, cached func() *corev1.Pod) *podWaiter {
 	w.mu.Unlock()
 	// The cache is read after the waiter is listed, so that no change is missed.
 	if state := cached(); state == nil || state.UID != pod {
-		waiter.notify(nil, true)
+		waiter.notifyGone(nil)
 	} else {
 		waiter.setInitial(state)
 	}
@@ -62,44 +62,62 @@ func (w *podWaiters) remove(pod types.UID, waiter *podWaiter) {
 // podHandler returns the handler of the watch of virtual pods.
 func (w *podWaiters) podHandler() cache.ResourceEventHandler {
 	return cache.ResourceEventHandlerFuncs{
-		AddFunc: func(object any) { w.observe(object, false) },
+		AddFunc: func(object any) { w.observe(object) },
 		UpdateFunc: func(old, object any) {
 			before, ok := old.(*corev1.Pod)
 			after, afterOK := object.(*corev1.Pod)
 			if ok && afterOK && before.UID != after.UID {
-				w.observe(old, true)
+				w.observeDeleted(old)
 			}
-			w.observe(object, false)
+			w.observe(object)
 		},
 		DeleteFunc: func(object any) {
 			if tombstone, ok := object.(cache.DeletedFinalStateUnknown); ok {
 				object = tombstone.Obj
 			}
-			w.observe(object, true)
+			w.observeDeleted(object)
 		},
 	}
 }
 
-// observe handles one state of a pod. gone is set if it is the last one.
-func (w *podWaiters) observe(object any, gone bool) {
+// observe handles one state of a pod.
+func (w *podWaiters) observe(object any) {
 	defer recoverEvent("pod event")
 	pod, ok := object.(*corev1.Pod)
 	if !ok {
 		return
 	}
-	if gone || pod.Spec.NodeName != "" {
+	if pod.Spec.NodeName != "" {
 		w.backoff.forget(pod.UID)
 		w.panics.forget(pod.UID)
 	}
-	if gone && pod.Spec.NodeName != "" {
+	if waiter := w.waiterOf(pod.UID); waiter != nil {
+		waiter.notify(pod)
+	}
+}
+
+// observeDeleted handles the last state of a deleted pod.
+func (w *podWaiters) observeDeleted(object any) {
+	defer recoverEvent("pod event")
+	pod, ok := object.(*corev1.Pod)
+	if !ok {
+		return
+	}
+	w.backoff.forget(pod.UID)
+	w.panics.forget(pod.UID)
+	if pod.Spec.NodeName != "" {
 		w.backoff.retryNode(pod.Spec.NodeName)
 	}
-	w.mu.Lock()
-	waiter := w.all[pod.UID]
-	w.mu.Unlock()
-	if waiter != nil {
-		waiter.notify(pod, gone)
+	if waiter := w.waiterOf(pod.UID); waiter != nil {
+		waiter.notifyGone(pod)
 	}
+}
+
+// waiterOf returns the waiter of a pod, nil if nobody waits for it.
+func (w *podWaiters) waiterOf(pod types.UID) *podWaiter {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.all[pod]
 }
 
 // nodeHandler returns the handler of the watch of virtual nodes. It retries pods on
@@ -137,18 +155,36 @@ func (w *podWaiter) setInitial(pod *corev1.Pod) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.pod == nil {
-		w.pod, w.bound = pod, w.bound || pod.Spec.NodeName != ""
+		w.setLast(pod)
 	}
 }
 
 // notify records a state of the pod and wakes the waiter.
-func (w *podWaiter) notify(pod *corev1.Pod, gone bool) {
+func (w *podWaiter) notify(pod *corev1.Pod) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.setLast(pod)
+	w.signal()
+}
+
+// notifyGone records that the pod is gone and wakes the waiter. pod is its last state, nil if that is not known.
+func (w *podWaiter) notifyGone(pod *corev1.Pod) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if pod != nil {
-		w.pod, w.bound = pod, w.bound || pod.Spec.NodeName != ""
+		w.setLast(pod)
 	}
-	w.gone = w.gone || gone
+	w.gone = true
+	w.signal()
+}
+
+// setLast sets the newest state. The caller holds the lock.
+func (w *podWaiter) setLast(pod *corev1.Pod) {
+	w.pod, w.bound = pod, w.bound || pod.Spec.NodeName != ""
+}
+
+// signal wakes the waiter. The caller holds the lock.
+func (w *podWaiter) signal() {
 	select {
 	case w.changed <- struct{}{}:
 	default:

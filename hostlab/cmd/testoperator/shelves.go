@@ -61,7 +61,11 @@ func (r *reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	}
 	books, _ := booksOf(shelf)
 	for i := range books {
-		if err := r.create(ctx, shelf, fmt.Sprintf("%s-%d", shelf.GetName(), i), true); err != nil {
+		book := newBook(shelf, fmt.Sprintf("%s-%d", shelf.GetName(), i))
+		if err := controllerutil.SetControllerReference(shelf, book, r.client.Scheme()); err != nil {
+			return ctrl.Result{}, err
+		}
+		if err := r.create(ctx, book); err != nil {
 			return ctrl.Result{}, err
 		}
 	}
@@ -79,21 +83,20 @@ func (r *reconciler) remove(ctx context.Context, shelf *unstructured.Unstructure
 	if !controllerutil.ContainsFinalizer(shelf, finalizer) {
 		return nil
 	}
-	if err := r.create(ctx, shelf, "removed-"+shelf.GetName(), false); err != nil {
+	if err := r.create(ctx, newBook(shelf, "removed-"+shelf.GetName())); err != nil {
 		return err
 	}
 	controllerutil.RemoveFinalizer(shelf, finalizer)
 	return r.client.Update(ctx, shelf)
 }
 
+// newBook returns a ConfigMap in the namespace of a Shelf.
+func newBook(shelf *unstructured.Unstructured, name string) *corev1.ConfigMap {
+	return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: shelf.GetNamespace(), Name: name}}
+}
+
 // create creates a ConfigMap that is not there yet.
-func (r *reconciler) create(ctx context.Context, shelf *unstructured.Unstructured, name string, owned bool) error {
-	book := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: shelf.GetNamespace(), Name: name}}
-	if owned {
-		if err := controllerutil.SetControllerReference(shelf, book, r.client.Scheme()); err != nil {
-			return err
-		}
-	}
+func (r *reconciler) create(ctx context.Context, book *corev1.ConfigMap) error {
 	if err := r.client.Create(ctx, book); !apierrors.IsAlreadyExists(err) {
 		return err
 	}

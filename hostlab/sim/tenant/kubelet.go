@@ -70,11 +70,11 @@ func (f *Fleet) reconcilePod(ctx context.Context, pod *corev1.Pod) error {
 	case pod.Spec.NodeName == "":
 		return f.bind(ctx, pod)
 	case replica != nil && !replica.isGone():
-		return f.setReady(ctx, pod, f.isReady(replica))
+		return f.setReady(ctx, pod, f.readiness(replica))
 	case f.isNameTaken(pod):
 		return nil // A kubelet too waits for the volume.
 	case replica != nil:
-		if err := f.setReady(ctx, pod, false); err != nil {
+		if err := f.setReady(ctx, pod, corev1.ConditionFalse); err != nil {
 			return err
 		}
 	}
@@ -92,10 +92,14 @@ func (f *Fleet) reconcilePod(ctx context.Context, pod *corev1.Pod) error {
 	return nil
 }
 
-func (f *Fleet) isReady(replica *Replica) bool {
+// readiness returns whether the process of a replica is ready.
+func (f *Fleet) readiness(replica *Replica) corev1.ConditionStatus {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return replica.ready
+	if replica.ready {
+		return corev1.ConditionTrue
+	}
+	return corev1.ConditionFalse
 }
 
 // isNameTaken reports whether the process of an earlier pod of that name still runs.
@@ -119,7 +123,7 @@ func (f *Fleet) bind(ctx context.Context, pod *corev1.Pod) error {
 func (f *Fleet) end(ctx context.Context, pod *corev1.Pod, replica *Replica) error {
 	if replica != nil && !replica.isGone() {
 		f.stop(replica, time.Duration(*pod.DeletionGracePeriodSeconds)*time.Second)
-		return f.setReady(ctx, pod, false)
+		return f.setReady(ctx, pod, corev1.ConditionFalse)
 	}
 	err := f.client.CoreV1().Pods(pod.Namespace).Delete(ctx, pod.Name, metav1.DeleteOptions{
 		GracePeriodSeconds: new(int64), Preconditions: metav1.NewUIDPreconditions(string(pod.UID)),
@@ -194,11 +198,8 @@ func (f *Fleet) probe(ctx context.Context, replica *Replica) error {
 }
 
 // setReady shows in the status of the pod whether its process is ready.
-func (f *Fleet) setReady(ctx context.Context, pod *corev1.Pod, ready bool) error {
-	status, shown := corev1.ConditionFalse, corev1.ConditionFalse
-	if ready {
-		status = corev1.ConditionTrue
-	}
+func (f *Fleet) setReady(ctx context.Context, pod *corev1.Pod, status corev1.ConditionStatus) error {
+	shown := corev1.ConditionFalse
 	for _, condition := range pod.Status.Conditions {
 		if condition.Type == corev1.PodReady {
 			shown = condition.Status

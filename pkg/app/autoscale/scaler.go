@@ -24,6 +24,14 @@ const (
 	hostTimeout = 10 * time.Second
 )
 
+// Outcome is what became of a change of the number of replicas.
+type Outcome struct {
+	// Failed is true if the number could not be changed.
+	Failed bool
+	// Message is for a person.
+	Message string
+}
+
 // Scaler sets the number of replicas of the workload according to the rates in the store. Only
 // the leader runs it. All fields but Recorded are required.
 type Scaler struct {
@@ -39,7 +47,7 @@ type Scaler struct {
 	// not known.
 	Replicas func() (pods []string, ok bool)
 	// Recorded is called after the workload was scaled, or could not be. Default: no call.
-	Recorded func(failed bool, message string)
+	Recorded func(Outcome)
 	// Clock is the time.
 	Clock clock.WithTicker
 

@@ -193,7 +193,7 @@ func newWorld(t *testing.T, limits Limits) *world {
 		Limits: limits, Clock: w.clock, Store: func() kubernetes.Interface { return w.store },
 		Workloads: w.client.AppsV1().StatefulSets("tenant"), Workload: "shop",
 		Replicas: func() ([]string, bool) { return w.pods(), true },
-		Recorded: func(failed bool, message string) { w.events = append(w.events, fmt.Sprintf("%t %s", failed, message)) },
+		Recorded: func(o Outcome) { w.events = append(w.events, fmt.Sprintf("%t %s", o.Failed, o.Message)) },
 	}
 	w.begin()
 	return w

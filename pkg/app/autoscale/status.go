@@ -61,8 +61,8 @@ func (s *Scaler) recordScaled(l load, count int) {
 	klog.InfoS("Scaled the control plane", "from", l.current, "to", count, "requestsPerSecond", l.rate, "target", s.Limits.Target)
 	s.set(func(st *status) { st.lastError = "" })
 	if s.Recorded != nil {
-		s.Recorded(false, fmt.Sprintf("Scaled from %d to %d replicas, for %.1f requests per second and a target of %g each.",
-			l.current, count, l.rate, s.Limits.Target))
+		s.Recorded(Outcome{Message: fmt.Sprintf("Scaled from %d to %d replicas, for %.1f requests per second and a target of %g each.",
+			l.current, count, l.rate, s.Limits.Target)})
 	}
 }
 
@@ -77,7 +77,7 @@ func (s *Scaler) recordFailure(err error) {
 	}
 	klog.ErrorS(err, "Cannot scale the control plane, retrying")
 	if s.Recorded != nil {
-		s.Recorded(true, err.Error())
+		s.Recorded(Outcome{Failed: true, Message: err.Error()})
 	}
 }
 

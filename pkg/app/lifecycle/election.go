@@ -95,21 +95,29 @@ func (e *Election) runAlone(ctx context.Context, parts []Part) (*term, error) {
 		return nil, nil
 	default:
 	}
-	e.setAlone(true)
+	e.recordAlone()
 	current := startTerm(ctx, parts)
 	select {
 	case <-current.done:
-		e.setAlone(false)
+		e.clearAlone()
 		return nil, current.failure()
 	case <-e.Contested:
 		return current, nil
 	}
 }
 
-func (e *Election) setAlone(alone bool) {
+// recordAlone records that the parts run without the lock.
+func (e *Election) recordAlone() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.alone = alone
+	e.alone = true
+}
+
+// clearAlone records that the parts do not run without the lock.
+func (e *Election) clearAlone() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.alone = false
 }
 
 // awaitVacancy waits until the lease is free or expired.
@@ -249,7 +257,7 @@ func (e *Election) runTerm(ctx context.Context, parts []Part, current *term) err
 	if try.close() {
 		return <-try.result
 	}
-	e.setAlone(false)
+	e.clearAlone()
 	if current != nil {
 		current.lose()
 		<-current.done
@@ -261,7 +269,7 @@ func (e *Election) runTerm(ctx context.Context, parts []Part, current *term) err
 // lead runs the parts until they return, or until held or ctx ends.
 func (e *Election) lead(ctx, held context.Context, parts []Part, current *term) error {
 	klog.InfoS("Leading", "identity", e.Identity)
-	e.setAlone(false)
+	e.clearAlone()
 	if current == nil {
 		current = startTerm(ctx, parts)
 	}

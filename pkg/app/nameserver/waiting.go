@@ -29,13 +29,13 @@ func (t waitingTransport) RoundTrip(request *http.Request) (*http.Response, erro
 	for {
 		response, err := t.next.RoundTrip(request)
 		if err == nil && response.StatusCode < http.StatusInternalServerError {
-			t.record(ctx, false, nil)
+			t.recordAnswer(ctx)
 			return response, nil
 		}
 		if request.Method != http.MethodGet || ctx.Err() != nil {
 			return response, err
 		}
-		t.record(ctx, true, err)
+		t.recordOutage(ctx, err)
 		if err == nil {
 			_ = response.Body.Close()
 		}
@@ -47,14 +47,16 @@ func (t waitingTransport) RoundTrip(request *http.Request) (*http.Response, erro
 	}
 }
 
-// record logs when the API server stops responding, and when it responds again.
-func (t waitingTransport) record(ctx context.Context, away bool, err error) {
-	if !t.away.CompareAndSwap(!away, away) {
-		return
-	}
-	if away {
+// recordOutage logs when the API server stops responding.
+func (t waitingTransport) recordOutage(ctx context.Context, err error) {
+	if t.away.CompareAndSwap(false, true) {
 		klog.FromContext(ctx).Info("Virtual API server does not respond, answering with the names that are known", "err", err)
-		return
 	}
-	klog.FromContext(ctx).Info("Virtual API server responds again")
+}
+
+// recordAnswer logs when the API server responds again.
+func (t waitingTransport) recordAnswer(ctx context.Context) {
+	if t.away.CompareAndSwap(true, false) {
+		klog.FromContext(ctx).Info("Virtual API server responds again")
+	}
 }

@@ -177,7 +177,7 @@ func (o *options) change(ctx context.Context, env *host.Env, h *host.Host, name 
 			return err
 		}
 	}
-	return release.Upgrade(ctx, env.Err, h, name, values, false)
+	return release.Upgrade(ctx, env.Err, h, name, release.UpgradeOptions{Values: values})
 }
 
 // ensureNamespace creates the namespace unless it exists, if the flags allow that. Whoever may not create namespaces

@@ -108,8 +108,8 @@ func (c *collector) logs() []item {
 	for _, pod := range c.pods {
 		items = append(
 			items,
-			item{"logs/" + pod + ".log", "log of pod " + pod, fromLogs, c.log(pod, false)},
-			item{"logs/" + pod + ".previous.log", "log of pod " + pod + " before its last restart", fromLogs, c.log(pod, true)},
+			item{"logs/" + pod + ".log", "log of pod " + pod, fromLogs, c.log(pod, corev1.PodLogOptions{})},
+			item{"logs/" + pod + ".previous.log", "log of pod " + pod + " before its last restart", fromLogs, c.log(pod, corev1.PodLogOptions{Previous: true})},
 		)
 	}
 	return items
@@ -142,10 +142,10 @@ func (c *collector) values(ctx context.Context) ([]byte, error) {
 }
 
 // log returns a function that returns the log of a pod.
-func (c *collector) log(pod string, previous bool) func(context.Context) ([]byte, error) {
+func (c *collector) log(pod string, options corev1.PodLogOptions) func(context.Context) ([]byte, error) {
 	return func(ctx context.Context) ([]byte, error) {
-		options := &corev1.PodLogOptions{Container: release.ControlPlaneContainer, TailLines: &c.tail, Previous: previous, Timestamps: true}
-		stream, err := c.host.Client.CoreV1().Pods(c.Namespace).GetLogs(pod, options).Stream(ctx)
+		options.Container, options.TailLines, options.Timestamps = release.ControlPlaneContainer, &c.tail, true
+		stream, err := c.host.Client.CoreV1().Pods(c.Namespace).GetLogs(pod, &options).Stream(ctx)
 		if err != nil {
 			return nil, err
 		}

@@ -31,7 +31,7 @@ type streamConn struct {
 func (c *streamConn) watch() {
 	message, err := io.ReadAll(c.failures)
 	if err != nil || len(message) > 0 {
-		c.end(true)
+		c.end(endedByFailure)
 	}
 }
 
@@ -43,7 +43,7 @@ func (c *streamConn) Read(p []byte) (int, error) {
 		c.answered.Store(true)
 	}
 	if err != nil && !c.answered.Load() {
-		c.end(true)
+		c.end(endedByFailure)
 	}
 	return n, err
 }
@@ -53,18 +53,26 @@ func (c *streamConn) Write(p []byte) (int, error) { return c.data.Write(p) }
 
 // Close implements net.Conn.
 func (c *streamConn) Close() error {
-	c.end(false)
+	c.end(endedByClient)
 	return nil
 }
 
+// ending is why a connection ends.
+type ending string
+
+const (
+	endedByFailure ending = "failure"
+	endedByClient  ending = "client"
+)
+
 // end closes the streams and releases the session.
-func (c *streamConn) end(failed bool) {
+func (c *streamConn) end(how ending) {
 	c.closing.Do(func() {
 		_ = c.data.Close()
 		_ = c.data.Reset()
 		_ = c.failures.Reset()
 		c.session.RemoveStreams(c.data, c.failures)
-		c.release(failed)
+		c.release(how == endedByFailure)
 	})
 }
 

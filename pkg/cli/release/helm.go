@@ -167,9 +167,16 @@ func Install(ctx context.Context, out io.Writer, h *host.Host, name string, valu
 	return wrapHelm(p.output.explain(err), "cannot install virtual cluster %s/%s", h.Namespace, name)
 }
 
-// Upgrade upgrades a release to the chart of this program. Values of earlier calls stay, unless
-// reset is true. Like Install, it does not end with ctx.
-func Upgrade(ctx context.Context, out io.Writer, h *host.Host, name string, values map[string]any, reset bool) error {
+// UpgradeOptions are what an upgrade changes.
+type UpgradeOptions struct {
+	// Values are set in the release.
+	Values map[string]any
+	// Reset forgets the values of earlier calls. Default: they stay.
+	Reset bool
+}
+
+// Upgrade upgrades a release to the chart of this program. Like Install, it does not end with ctx.
+func Upgrade(ctx context.Context, out io.Writer, h *host.Host, name string, o UpgradeOptions) error {
 	p, err := prepare(ctx, h)
 	if err != nil {
 		return err
@@ -181,8 +188,8 @@ func Upgrade(ctx context.Context, out io.Writer, h *host.Host, name string, valu
 	if upgrade.ForceConflicts, err = ownFields(p.config, name); err != nil {
 		return wrapHelm(err, "cannot upgrade virtual cluster %s/%s", h.Namespace, name)
 	}
-	upgrade.ResetValues, upgrade.ResetThenReuseValues = reset, !reset
-	_, err = upgrade.RunWithContext(context.WithoutCancel(ctx), name, p.chart, values)
+	upgrade.ResetValues, upgrade.ResetThenReuseValues = o.Reset, !o.Reset
+	_, err = upgrade.RunWithContext(context.WithoutCancel(ctx), name, p.chart, o.Values)
 	if errors.Is(err, driver.ErrNoDeployedReleases) {
 		if status, _ := Status(context.WithoutCancel(ctx), h, name); IsEnding(status) {
 			return &fault.Error{

@@ -61,7 +61,7 @@ func (o *options) run(ctx context.Context, env *host.Env, name string) error {
 		}
 	}
 	began := time.Now()
-	if err := release.Upgrade(ctx, env.Err, h, name, values, o.reset); err != nil {
+	if err := release.Upgrade(ctx, env.Err, h, name, release.UpgradeOptions{Values: values, Reset: o.reset}); err != nil {
 		return err
 	}
 	if o.wait {

@@ -165,6 +165,9 @@ func (e *Encryption) loadKeys(ctx context.Context, stored record) error {
 	return nil
 }
 
+// onlyExisting makes readKeys create nothing.
+const onlyExisting = false
+
 // readKeys returns the keys in a Secret of the host, none if it does not exist.
 func (e *Encryption) readKeys(ctx context.Context, secret string, create bool) ([]Key, error) {
 	if e.options.Keys == nil {
@@ -250,7 +253,7 @@ func (e *Encryption) reload(ctx context.Context) bool {
 	if err != nil || stored.isEmpty() {
 		return false
 	}
-	found, err := e.readKeys(ctx, stored.Secret, false)
+	found, err := e.readKeys(ctx, stored.Secret, onlyExisting)
 	if err != nil {
 		return false
 	}

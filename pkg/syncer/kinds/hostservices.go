@@ -102,12 +102,12 @@ func fillSliceFromHost(host *corev1.Endpoints, service *corev1.Service, virtual 
 			Name: new(port.Name), Port: new(port.Port), Protocol: new(port.Protocol), AppProtocol: port.AppProtocol,
 		})
 	}
-	add := func(addresses []corev1.EndpointAddress, ready bool) {
+	add := func(addresses []corev1.EndpointAddress, conditions discoveryv1.EndpointConditions) {
 		for _, address := range addresses {
 			if translate.IsIPv6(address.IP) {
 				virtual.AddressType = discoveryv1.AddressTypeIPv6
 			}
-			endpoint := discoveryv1.Endpoint{Addresses: []string{address.IP}, Conditions: discoveryv1.EndpointConditions{Ready: new(ready)}}
+			endpoint := discoveryv1.Endpoint{Addresses: []string{address.IP}, Conditions: conditions}
 			if address.Hostname != "" {
 				// The pods of a StatefulSet have names of their own below a headless Service.
 				endpoint.Hostname = new(address.Hostname)
@@ -115,8 +115,8 @@ func fillSliceFromHost(host *corev1.Endpoints, service *corev1.Service, virtual 
 			virtual.Endpoints = append(virtual.Endpoints, endpoint)
 		}
 	}
-	add(subset.Addresses, true)
-	add(subset.NotReadyAddresses, false)
+	add(subset.Addresses, discoveryv1.EndpointConditions{Ready: new(true)})
+	add(subset.NotReadyAddresses, discoveryv1.EndpointConditions{Ready: new(false)})
 }
 
 // HostEndpointPolicies creates a host NetworkPolicy for each slice of [HostEndpoints]. It lets the

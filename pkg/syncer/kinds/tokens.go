@@ -90,7 +90,7 @@ func shouldHaveSecret(_ syncer.Scope, virtual *corev1.Pod, host *corev1.Secret) 
 		return true, nil
 	}
 	early := virtual.Spec.NodeName == "" && slices.ContainsFunc(requests, func(r translate.TokenRequest) bool { return r.Audience != "" })
-	return !early && translate.ShouldCopyPod(virtual, false) && virtual.DeletionTimestamp == nil, nil
+	return !early && translate.ShouldCopyPod(virtual) && virtual.DeletionTimestamp == nil, nil
 }
 
 // fillSecret fills in the token Secret. It keeps tokens that live long enough.

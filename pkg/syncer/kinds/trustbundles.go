@@ -44,7 +44,7 @@ func shouldHaveTrust(_ syncer.Scope, virtual *corev1.Pod, host *corev1.ConfigMap
 	if len(translate.TrustRequests(virtual)) == 0 {
 		return false, nil
 	}
-	return host != nil || translate.ShouldCopyPod(virtual, false) && virtual.DeletionTimestamp == nil, nil
+	return host != nil || translate.ShouldCopyPod(virtual) && virtual.DeletionTimestamp == nil, nil
 }
 
 // fillTrust fills in the ConfigMap of a pod. A selection without a bundle has no key, unless it

@@ -54,9 +54,9 @@ func extractTenantPart(virtual *corev1.Node, r record) tenantPart {
 		seen[taintKey(taint)] = true
 		part.taints = append(part.taints, taint)
 	}
-	byHost, byTenant := r.cordons()
-	part.cordoned = byTenant
-	if virtual.Spec.Unschedulable != (byHost || byTenant) {
+	by := r.cordons()
+	part.cordoned = by.tenant
+	if virtual.Spec.Unschedulable != (by.host || by.tenant) {
 		part.cordoned = virtual.Spec.Unschedulable
 	}
 	return part
@@ -112,7 +112,7 @@ func merge(host, virtual *corev1.Node, part tenantPart) record {
 		annotationsField:   translate.DigestValues(host.Annotations),
 		taintsField:        translate.DigestList(host.Spec.Taints, taintKey),
 		resourcesField:     resourceNames(host.Status.Capacity, host.Status.Allocatable),
-		unschedulableField: cordonedBy(host.Spec.Unschedulable, part.cordoned),
+		unschedulableField: cordons{host: host.Spec.Unschedulable, tenant: part.cordoned}.digest(),
 	}}
 	own := ownAnnotations(virtual.Annotations)
 	virtual.Labels, r.hidden.Labels = overlayKeys(host.Labels, part.labels)

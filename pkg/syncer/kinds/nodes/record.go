@@ -79,23 +79,26 @@ func (r record) write(virtual *corev1.Node) error {
 	return nil
 }
 
-// cordons reports who has cordoned the node.
-func (r record) cordons() (host, tenant bool) {
-	_, host = r.lastApplied[unschedulableField][byHost]
-	_, tenant = r.lastApplied[unschedulableField][byTenant]
-	return host, tenant
+// cordons has who has cordoned a node.
+type cordons struct{ host, tenant bool }
+
+// cordons returns who has cordoned the node.
+func (r record) cordons() (by cordons) {
+	_, by.host = r.lastApplied[unschedulableField][byHost]
+	_, by.tenant = r.lastApplied[unschedulableField][byTenant]
+	return by
 }
 
-// cordonedBy returns the record of who has cordoned a node.
-func cordonedBy(host, tenant bool) translate.LastApplied {
-	cordons := map[string]bool{}
-	if host {
-		cordons[byHost] = true
+// digest returns the record of who has cordoned a node.
+func (c cordons) digest() translate.LastApplied {
+	values := map[string]bool{}
+	if c.host {
+		values[byHost] = true
 	}
-	if tenant {
-		cordons[byTenant] = true
+	if c.tenant {
+		values[byTenant] = true
 	}
-	return translate.DigestValues(cordons)
+	return translate.DigestValues(values)
 }
 
 // resourceNames returns the record of the resources that the host has. Nobody else
@@ -161,7 +164,7 @@ func (r record) passed(edit Edit) record {
 		return edited
 	})
 	if edit.unschedulable != nil {
-		lastApplied[unschedulableField] = cordonedBy(*edit.unschedulable, false)
+		lastApplied[unschedulableField] = cordons{host: *edit.unschedulable}.digest()
 	}
 	return r
 }

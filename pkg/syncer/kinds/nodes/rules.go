@@ -147,7 +147,7 @@ func (r Rules) decideCordon(d *Decision, edit Edit) {
 	if edit.unschedulable == nil {
 		return
 	}
-	host, _ := d.record.cordons()
+	host := d.record.cordons().host
 	switch {
 	case r.syncsBack(v1alpha1.NodeUnschedulable):
 		if *edit.unschedulable || host {
