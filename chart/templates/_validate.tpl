@@ -476,6 +476,12 @@
 {{- if and $v.sync.toHost.secrets.all (not $v.sync.toHost.secrets.enabled) -}}
 {{- $problems = append $problems (printf "sync.toHost.secrets.all: Invalid value: %s: sync.toHost.secrets.enabled is false, so none are synced; set that to true, or this to false" (get $v.sync.toHost.secrets "all" | toJson)) -}}
 {{- end -}}
+{{- if hasPrefix "system-" ($v.sync.toHost.pods.priorityClassName | default "") -}}
+{{- $problems = append $problems (printf "sync.toHost.pods.priorityClassName: Invalid value: %s: the classes of system- are above all that Kubernetes lets others have, and their pods would preempt those of the host; name a class with a value of at most 1000000000" (get $v.sync.toHost.pods "priorityClassName" | toJson)) -}}
+{{- end -}}
+{{- if regexMatch "(^|,)system-" (join "," (values ($v.sync.toHost.pods.priorityClasses | default dict))) -}}
+{{- $problems = append $problems (printf "sync.toHost.pods.priorityClasses: Invalid value: %s: the classes of system- are above all that Kubernetes lets others have, and their pods would preempt those of the host; name a class with a value of at most 1000000000" (get $v.sync.toHost.pods "priorityClasses" | toJson)) -}}
+{{- end -}}
 {{- if and $v.controlPlane.backingStore.etcd.external.enabled (not $v.controlPlane.backingStore.etcd.external.endpoint) -}}
 {{- $problems = append $problems (printf "controlPlane.backingStore.etcd.external.endpoint: Invalid value: %s: controlPlane.backingStore.etcd.external.enabled is true, so it needs at least one URL, such as https://etcd.example.com:2379" (get $v.controlPlane.backingStore.etcd.external "endpoint" | toJson)) -}}
 {{- end -}}

@@ -36,8 +36,8 @@ func tolerations(allowed []string) podRule {
 }
 
 // mayTolerate reports whether pods may tolerate the taints of a key. A prefix does not include the taint
-// of nodes that are out of service: pods that tolerate it keep their volumes attached to a lost node, and
-// no DaemonSet needs it.
+// of nodes that are out of service. Pods that tolerate it keep their volumes attached to a lost node. No
+// DaemonSet needs it.
 func mayTolerate(allowed []string, key string) bool {
 	if key == corev1.TaintNodeOutOfService {
 		return slices.Contains(allowed, key) || slices.Contains(allowed, "*")

@@ -92,8 +92,8 @@ func userOf(r release.Release) string {
 // isForDoubt reports whether a permission is for states that no test can cause in time. The caller
 // holds the lock.
 //
-// What is watched may also be read: a kind reads an object live before a delete if its cache may be
-// late, and a watch lists on hosts that have no lists by watch. Any other get or list must be used,
+// What is watched may also be read. A kind reads an object live before a delete if its cache may be
+// late. A watch lists on hosts that have no lists by watch. Any other get or list must be used,
 // as must those of a Secret by its name without a watch.
 func (g *grants) isForDoubt(text string) bool {
 	switch text {
