@@ -99,7 +99,7 @@ var rules = map[string]rule{
 	"pkg/snapshot":               {code: []string{"pkg/storage", "api/..."}, tests: []string{"test/databases"}},
 	"pkg/virtualscheduler/usage": {code: []string{"pkg/translate", "api/..."}},
 	// The kubelet's own proxy handler lives there; the tests use it as the host.
-	"pkg/nodeproxy": {code: []string{"pkg/meter", "pkg/translate", "api/..."}, tests: []string{"k8s.io/apiserver"}},
+	"pkg/nodeproxy": {code: []string{"pkg/controlplane/pki", "pkg/meter", "pkg/translate", "api/..."}, tests: []string{"k8s.io/apiserver"}},
 	// It serves an API group in the API server.
 	"pkg/metricsapi": {code: []string{"pkg/recent", "pkg/translate", "api/...", "k8s.io/apiserver"}},
 	// It takes requests from the handlers of the API server.
@@ -144,7 +144,7 @@ var rules = map[string]rule{
 	"hostlab/cmd/netpol":         {code: []string{"hostlab/netpol"}},
 	"hostlab/cmd/pause":          {},
 	"hostlab/cmd/testoperator":   {},
-	"hostlab/cmd/testserver":     {},
+	"hostlab/cmd/testserver":     {code: []string{"pkg/controlplane/pki"}},
 	"hostlab/sim":                {code: []string{"pkg/controlplane/...", "pkg/storage", "api/...", "k8s.io/apiserver", "k8s.io/kubernetes"}},
 	"hostlab/sim/tenant":         {code: []string{"api/..."}},
 	"test/await":                 {},

@@ -6,6 +6,7 @@ import (
 	"go/parser"
 	"go/token"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode"
@@ -38,6 +39,9 @@ func checkGo(name string, source []byte) ([]string, error) {
 	ast.Inspect(file, func(node ast.Node) bool {
 		if _, ok := node.(*ast.BasicLit); ok && test {
 			return false
+		}
+		for _, declared := range declaredNames(node) {
+			report(declared.Pos(), checkName(path.Dir(name), declared.Name)...)
 		}
 		if at, message := checkNode(node, outdatedNames[path.Dir(name)]); message != "" {
 			report(at, message)
@@ -75,6 +79,52 @@ func checkNode(node ast.Node, outdated []string) (token.Pos, string) {
 		}
 	}
 	return token.NoPos, ""
+}
+
+// declaredNames returns the names that a node declares: of a function, a type, a field, a parameter, a constant or
+// a variable.
+func declaredNames(node ast.Node) []*ast.Ident {
+	switch node := node.(type) {
+	case *ast.FuncDecl:
+		return []*ast.Ident{node.Name}
+	case *ast.TypeSpec:
+		return []*ast.Ident{node.Name}
+	case *ast.Field:
+		return node.Names
+	case *ast.ValueSpec:
+		return node.Names
+	case *ast.AssignStmt:
+		return namesOf(node.Tok, node.Lhs...)
+	case *ast.RangeStmt:
+		return namesOf(node.Tok, node.Key, node.Value)
+	}
+	return nil
+}
+
+// namesOf returns the variables that the left side of := declares.
+func namesOf(operator token.Token, left ...ast.Expr) (names []*ast.Ident) {
+	for _, expression := range left {
+		if name, ok := expression.(*ast.Ident); ok && operator == token.DEFINE {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// nameWord finds the words of a name in camel case.
+var nameWord = regexp.MustCompile(`[A-Z]+[a-z0-9]*|[a-z0-9]+`)
+
+// checkName returns what is wrong with the words of a declared name.
+func checkName(pkg, name string) (offences []string) {
+	if slices.Contains(outdatedFields[pkg], name) {
+		offences = append(offences, name+": style.md has a better name")
+	}
+	for _, word := range nameWord.FindAllString(name, -1) {
+		if better := bannedInNames[strings.ToLower(word)]; better != "" {
+			offences = append(offences, fmt.Sprintf("%s: write %s", name, better))
+		}
+	}
+	return offences
 }
 
 // checkFuncComment returns what is wrong with the comment of a function, empty if

@@ -42,7 +42,7 @@ func TestProse(t *testing.T) {
 	}
 }
 
-// readProse checks all Go files and Markdown documents of the module. It returns
+// readProse checks all Go files, Markdown documents, templates and YAML files of the module. It returns
 // package or document -> offences. The top package has the name ".".
 func readProse() (map[string][]string, error) {
 	found := map[string][]string{}
@@ -72,6 +72,12 @@ func readProse() (map[string][]string, error) {
 				return err
 			}
 			found[name] = append(checkText(markdownParagraphs(string(text))), checkTables(string(text))...)
+		case ".tpl", ".yaml":
+			text, err := os.ReadFile(name)
+			if err != nil {
+				return err
+			}
+			found[name] = checkText(templateParagraphs(string(text)))
 		}
 		return nil
 	})

@@ -148,6 +148,28 @@ func markdownParagraphs(text string) []string {
 	return paragraphsOf(codeSpan.ReplaceAllString(plain, "CODE"))
 }
 
+// templateComment finds a comment of a Helm template.
+var templateComment = regexp.MustCompile(`(?s)\{\{-?\s*/\*(.*?)\*/\s*-?\}\}`)
+
+// templateParagraphs returns the comments of a template or of YAML.
+func templateParagraphs(text string) (found []string) {
+	for _, comment := range templateComment.FindAllStringSubmatch(text, -1) {
+		found = append(found, paragraphsOf(comment[1])...)
+	}
+	var lines strings.Builder
+	for line := range strings.Lines(templateComment.ReplaceAllString(text, "")) {
+		if comment, ok := strings.CutPrefix(strings.TrimSpace(line), "#"); ok {
+			lines.WriteString(strings.TrimPrefix(comment, " "))
+		}
+		lines.WriteString("\n")
+	}
+	// A line without a comment ends a paragraph.
+	for block := range strings.SplitSeq(lines.String(), "\n\n") {
+		found = append(found, paragraphsOf(block)...)
+	}
+	return found
+}
+
 const (
 	maxColumns   = 4
 	maxCellWords = 20

@@ -42,6 +42,33 @@ var bannedWords = map[string]string{
 	"refusedplace": "unschedulable",
 }
 
+// bannedInNames maps a word that no name may have to what to write in its place. They are the words of the
+// glossary's last column that have no other use in code.
+var bannedInNames = map[string]string{
+	"bear":      "has",
+	"bears":     "has",
+	"beside":    "besides, next",
+	"doubt":     "suspect, cause",
+	"doubts":    "suspects",
+	"handed":    "proposal",
+	"heed":      "use",
+	"heeds":     "uses",
+	"memo":      "expectations",
+	"overtaken": "awaited",
+	"surpassed": "newer, stale",
+	"toggle":    "setting, switch",
+	"toggles":   "settings, switches",
+	"verdict":   "decision",
+	"wish":      "request, setting",
+	"wished":    "requested",
+	"wishes":    "requests, settings",
+}
+
+// outdatedFields maps a package to names that nothing in it may have, fields and variables included.
+var outdatedFields = map[string][]string{
+	"pkg/syncer": {"EndsWithHost", "endsWithHost", "Source", "source", "sources"},
+}
+
 // notVerbs are words that must not follow the name in a function comment. All
 // of them end in s, as a verb does.
 var notVerbs = []string{

@@ -1,5 +1,5 @@
 {{- /*
-The Secrets with kubeconfigs beside RELEASE-kubeconfig, as a JSON list of namespace and name.
+The Secrets with kubeconfigs in addition to RELEASE-kubeconfig, as a JSON list of namespace and name.
 */ -}}
 {{- define "sublet.exports" -}}
 {{- $all := list -}}

@@ -37,8 +37,8 @@ matchLabels:
 {{- end -}}
 
 {{- /*
-The field replicas of the workload. If the load decides the number, an upgrade keeps it as it is:
-without the field, Kubernetes would reset it to 1 after a release that had it. An installation
+The field replicas of the workload. If the load decides the number, an upgrade keeps it as it is.
+Without the field, Kubernetes would reset it to 1 after a release that had it. An installation
 starts with 1.
 */ -}}
 {{- define "sublet.replicasField" -}}
@@ -277,7 +277,7 @@ failureThreshold: {{ .probe.failureThreshold }}
 
 {{- /*
 Refuses values that the schema cannot refuse, all at once. It also refuses a release name that is no name
-of a Service, or too long for a label with what a StatefulSet adds to it. Every template calls it, as any
+of a Service. One is too long if no label can have it with what a StatefulSet adds. Every template calls it, as any
 may be the first. The values are those of all templates, so the later calls find the mark of these very values.
 */ -}}
 {{- define "sublet.validate" -}}

@@ -2,7 +2,7 @@
 A pod of a hook that runs the server's program once: a dict of root, name, component, hook,
 restartPolicy and args. It may have labels, further annotations, seconds for its deadline, and
 config, the name of a Secret with the configuration. It has the labels and annotations of the control
-plane's pod, because the host may ask for them, and those that keep a mesh out would keep it from ending.
+plane's pod, because the host may ask for them. Those that keep a mesh out are needed, or it would not end.
 */ -}}
 {{- define "sublet.program" -}}
 {{- $root := .root -}}
@@ -73,8 +73,8 @@ spec:
 {{- end -}}
 
 {{- /*
-Whether the values have what only the server can compile: patches, selectors, rules of issuers and of an
-audit log, or the configuration of a scheduler. Empty means no.
+Whether the values have what only the server can compile. These are patches, selectors, rules of issuers
+and of an audit log, and the configuration of a scheduler. Empty means no.
 */ -}}
 {{- define "sublet.needsCheck" -}}
 {{- $advanced := .Values.controlPlane.advanced -}}

@@ -60,7 +60,7 @@ yes
 {{- end -}}
 {{- end -}}
 
-{{- /* Not empty if a range is too small, or does not begin at its first address: a dict of all digits of its address, and bits. */ -}}
+{{- /* Not empty if a range is too small, or does not begin at its first address. A dict of all digits of its address, and bits. */ -}}
 {{- define "sublet.isBadRange" -}}
 {{- $bits := atoi .bits -}}
 {{- if or (ne (toString $bits) .bits) (gt $bits (len .digits | mul 4 | int)) -}}

@@ -71,12 +71,12 @@ func bothSettings() []string { return []string{schedulerSetting, syncBackSetting
 
 func cordonCells() map[string]cell {
 	return map[string]cell{
-		"cordon": {reason: "the host would not heed it", settings: "default", do: cordon, refused: append(bothSettings(), "cordon is not available")},
+		"cordon": {reason: "the host would not use it", settings: "default", do: cordon, refused: append(bothSettings(), "cordon is not available")},
 		"uncordon": {
 			reason: "the host's cordon is the host's", settings: "default on a cordoned host", do: uncordon,
 			refused: []string{"the host has cordoned this node", syncBackSetting},
 		},
-		"scheduler: cordon":   {reason: "the tenant's scheduler heeds it", settings: "scheduler", do: cordon},
+		"scheduler: cordon":   {reason: "the tenant's scheduler uses it", settings: "scheduler", do: cordon},
 		"scheduler: uncordon": {reason: "what a tenant did they undo", settings: "scheduler on a cordoned tenant", do: uncordon},
 		"scheduler: uncordon the host's": {
 			reason: "only the host can", settings: "scheduler on a cordoned host", do: uncordon,
@@ -90,7 +90,7 @@ func cordonCells() map[string]cell {
 		},
 		"labels back: cordon": {reason: "a field that is not passed on stays with the tenant", settings: "labels back", do: cordon},
 		"only labels back: cordon": {
-			reason: "without a scheduler there is nobody to heed it", settings: "only labels back", do: cordon,
+			reason: "without a scheduler there is nobody to use it", settings: "only labels back", do: cordon,
 			refused: []string{syncBackFieldsSetting, schedulerSetting, syncBackSetting},
 		},
 	}
@@ -98,7 +98,7 @@ func cordonCells() map[string]cell {
 
 func taintCells() map[string]cell {
 	return map[string]cell{
-		"taint":             {reason: "the host would not heed it", settings: "default", do: taint("mine", "x"), refused: append(bothSettings(), "mine:NoSchedule")},
+		"taint":             {reason: "the host would not use it", settings: "default", do: taint("mine", "x"), refused: append(bothSettings(), "mine:NoSchedule")},
 		"untaint":           {reason: "likewise", settings: "default", do: untaint("hosts"), refused: append(bothSettings(), "hosts:NoSchedule")},
 		"scheduler: taint":  {reason: "beside the host's", settings: "scheduler", do: taint("mine", "x")},
 		"scheduler: retake": {reason: "a host taint stays as it is", settings: "scheduler", do: taint("hosts", "other"), refused: []string{"hosts:NoSchedule is the host's"}},
@@ -130,7 +130,7 @@ func taintCells() map[string]cell {
 		},
 		"back: prefer":          {reason: "it evicts nobody", settings: "back", do: taintWith(corev1.TaintEffectPreferNoSchedule), host: taintWith(corev1.TaintEffectPreferNoSchedule)},
 		"both: taint":           {reason: "with both settings changes go to the host", settings: "both", do: taint("mine", "x"), host: taint("mine", "x")},
-		"both: protected taint": {reason: "kept, as the scheduler heeds it", settings: "both", do: taint("a.k8s.io/x", "x")},
+		"both: protected taint": {reason: "kept, as the scheduler uses it", settings: "both", do: taint("a.k8s.io/x", "x")},
 	}
 }
 

@@ -65,7 +65,7 @@ func (c *ControlPlane) serve(ctx context.Context, server *apiServer) error {
 	stopServer := start(base, func(ctx context.Context) error {
 		server.warm(ctx)
 		if err := prepared.RunWithContext(ctx); err != nil {
-			return fmt.Errorf("the API server failed: %w", err)
+			return fmt.Errorf("cannot run the API server: %w", err)
 		}
 		return nil
 	})

@@ -143,7 +143,7 @@ func stopError(ctx context.Context, err error) error {
 	if err == nil {
 		err = errors.New("a listener was closed")
 	}
-	return fmt.Errorf("DNS server stopped: %w", err)
+	return fmt.Errorf("cannot serve DNS: %w", err)
 }
 
 // stop closes both listeners. Queries in progress have stopGrace to end.

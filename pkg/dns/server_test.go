@@ -270,7 +270,7 @@ func TestFailsWhenAListenerGoes(t *testing.T) {
 	_ = s.udp.Close()
 	select {
 	case err := <-done:
-		if err == nil || !strings.Contains(err.Error(), "DNS server stopped") {
+		if err == nil || !strings.Contains(err.Error(), "cannot serve DNS") {
 			t.Errorf("half a DNS server is worse than none: want an error that says so, got %v", err)
 		}
 	case <-time.After(patience):

@@ -19,6 +19,7 @@ import (
 	"k8s.io/component-base/metrics"
 	"k8s.io/klog/v2"
 
+	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
@@ -30,6 +31,8 @@ const (
 	idleTimeout = 30 * time.Second
 	// headerTimeout bounds how long a connection may take to send its request.
 	headerTimeout = 10 * time.Second
+	// certificateLife is longer than any process runs.
+	certificateLife = 100 * 365 * 24 * time.Hour
 )
 
 // HostPods reads host pods. Use a cache where there is one, as every request needs a
@@ -95,7 +98,9 @@ func New(options Options) (*Proxy, error) {
 	if err != nil {
 		return nil, err
 	}
-	certificate, err := newCertificate(time.Now()) //nolint:forbidigo // nobody verifies the certificate
+	// The API server requires TLS of a kubelet. Nobody verifies the certificate, as the connection never
+	// leaves the process.
+	certificate, err := pki.SelfSigned(time.Now(), certificateLife, "sublet-node-proxy") //nolint:forbidigo // nobody verifies the certificate
 	if err != nil {
 		return nil, fmt.Errorf("cannot create node proxy's certificate: %w", err)
 	}
@@ -156,7 +161,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}
-	return fmt.Errorf("node proxy stopped: %w", err)
+	return fmt.Errorf("cannot serve the node proxy: %w", err)
 }
 
 // requestTracker counts the requests in progress, and can be closed for new ones. The

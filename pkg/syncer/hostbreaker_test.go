@@ -142,7 +142,7 @@ func TestHostBreakerTakesABalancerForNoHost(t *testing.T) {
 	<-opened
 }
 
-func TestHostBreakerProbesWhenInDoubt(t *testing.T) {
+func TestHostBreakerProbesBeforeItTrips(t *testing.T) {
 	t.Parallel()
 	answer := func(status int) *http.Response {
 		return &http.Response{StatusCode: status, Status: http.StatusText(status), Body: http.NoBody}

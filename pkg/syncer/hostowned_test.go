@@ -123,7 +123,7 @@ func TestHostOwned(t *testing.T) {
 			kind:   nodes(), virtual: node("v1"),
 		},
 		"Replaced": {
-			reason: "A copy follows the object that took the host object's name, unless the kind wants it made anew.",
+			reason: "A copy follows the object that took the host object's name, unless the kind wants it created again.",
 			kind:   nodes(), host: node("h2"), virtual: node("v1", markCopy),
 			want: reconciled{virtual: []string{"update"}},
 		},
@@ -142,7 +142,7 @@ func TestHostOwned(t *testing.T) {
 	}
 }
 
-func TestCopyBearsItsOrigin(t *testing.T) {
+func TestCopyHasItsOrigin(t *testing.T) {
 	t.Parallel()
 	c := clocktesting.NewFakeClock(testStart())
 	virtual, host := newFakeServer("virtual", c), newFakeServer("host", c, node("h1"))

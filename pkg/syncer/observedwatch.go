@@ -9,17 +9,17 @@ import (
 
 // observedWatch is a watch whose events a watchHealth records.
 type observedWatch struct {
-	source  watch.Interface
+	inner   watch.Interface
 	events  chan watch.Event
 	stopped chan struct{}
 	stop    func()
 }
 
-func newObservedWatch(ctx context.Context, source watch.Interface, h *watchHealth, attempt *openWatch) *observedWatch {
-	w := &observedWatch{source: source, events: make(chan watch.Event), stopped: make(chan struct{})}
+func newObservedWatch(ctx context.Context, inner watch.Interface, h *watchHealth, attempt *openWatch) *observedWatch {
+	w := &observedWatch{inner: inner, events: make(chan watch.Event), stopped: make(chan struct{})}
 	w.stop = sync.OnceFunc(func() {
 		close(w.stopped)
-		source.Stop()
+		inner.Stop()
 	})
 	go w.run(ctx, h, attempt)
 	return w
@@ -41,7 +41,7 @@ func (w *observedWatch) run(ctx context.Context, h *watchHealth, attempt *openWa
 			h.recordEnd(ctx, attempt, events)
 		}
 		close(w.events)
-		for range w.source.ResultChan() {
+		for range w.inner.ResultChan() {
 			continue // Drain it: a filter below blocks for ever if nobody takes its last event.
 		}
 	}()
@@ -49,7 +49,7 @@ func (w *observedWatch) run(ctx context.Context, h *watchHealth, attempt *openWa
 		var event watch.Event
 		more := true
 		select {
-		case event, more = <-w.source.ResultChan():
+		case event, more = <-w.inner.ResultChan():
 			if more {
 				h.recordEvent(ctx, event)
 			}

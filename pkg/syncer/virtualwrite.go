@@ -151,7 +151,7 @@ func (r *reconciler) updateStatus(s Scope, before, object client.Object) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("the API server refuses the status after %d attempts", attempts)
+	return fmt.Errorf("cannot update the virtual status: the API server refused it %d times", attempts)
 }
 
 // findMissingStatus returns a [subresourceError] if the virtual object exists and only its

@@ -95,10 +95,10 @@ func newWatchHealth(name string, c clock.PassiveClock, log logr.Logger, meters w
 
 // observe returns lw with functions that record each success and failure.
 func (h *watchHealth) observe(lw toolscache.ListerWatcher) toolscache.ListerWatcher {
-	source := toolscache.ToListerWatcherWithContext(lw)
+	watcher := toolscache.ToListerWatcherWithContext(lw)
 	return &toolscache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
-			list, err := source.ListWithContext(ctx, options)
+			list, err := watcher.ListWithContext(ctx, options)
 			if err != nil {
 				h.recordFailure(ctx, fmt.Errorf("cannot list: %w", err))
 			} else {
@@ -109,7 +109,7 @@ func (h *watchHealth) observe(lw toolscache.ListerWatcher) toolscache.ListerWatc
 		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
 			limited, cancel := context.WithCancel(ctx)
 			attempt := h.begin(cancel, make(chan struct{}))
-			w, err := source.WatchWithContext(limited, options)
+			w, err := watcher.WatchWithContext(limited, options)
 			if err != nil {
 				h.finish(attempt)
 				if options.SendInitialEvents == nil || !apierrors.IsInvalid(err) {

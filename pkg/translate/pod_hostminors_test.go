@@ -12,7 +12,7 @@ import (
 	"k8s.io/client-go/kubernetes/scheme"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "write the golden files again")
 
 // TestHostMinors checks what a tenant reads of a pod on each minor version of the host. Fields
 // that Sublet does not know are dropped, and those that an older host lacks are not missed.

@@ -89,13 +89,13 @@ func userOf(r release.Release) string {
 	return "system:serviceaccount:" + r.Namespace + ":" + r.ServiceAccount()
 }
 
-// isForDoubt reports whether a permission is for states that no test can cause in time. The caller
+// isForRareState reports whether a permission is for states that no test can cause in time. The caller
 // holds the lock.
 //
 // What is watched may also be read. A kind reads an object live before a delete if its cache may be
 // late. A watch lists on hosts that have no lists by watch. Any other get or list must be used,
 // as must those of a Secret by its name without a watch.
-func (g *grants) isForDoubt(text string) bool {
+func (g *grants) isForRareState(text string) bool {
 	switch text {
 	case "patch events": // An Event on the anchor is patched only if it repeats in one process.
 		return true
@@ -184,7 +184,7 @@ func checkRoles(started time.Time) error {
 	}
 	var unused []string
 	for text := range granted.rules {
-		if !used[text] && !granted.isForDoubt(text) {
+		if !used[text] && !granted.isForRareState(text) {
 			unused = append(unused, text)
 		}
 	}

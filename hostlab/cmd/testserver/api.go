@@ -2,18 +2,13 @@ package main
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"maps"
-	"math/big"
 	"net/http"
 	"slices"
 	"strconv"
@@ -26,6 +21,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/uuid"
+
+	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
 )
 
 // The API group of the gauges.
@@ -64,7 +61,7 @@ func serveGauges(ctx context.Context, flags *flag.FlagSet, args []string) error 
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	certificate, err := newCertificate()
+	certificate, err := pki.SelfSigned(time.Now(), certificateLife, "testserver")
 	if err != nil {
 		return err
 	}
@@ -79,16 +76,8 @@ func serveGauges(ctx context.Context, flags *flag.FlagSet, args []string) error 
 	return nil
 }
 
-// newCertificate returns a certificate that nobody checks.
-func newCertificate() (tls.Certificate, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return tls.Certificate{}, err
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(1, 0, 0)}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, err
-}
+// certificateLife is longer than any test runs. Nobody verifies the certificate.
+const certificateLife = 365 * 24 * time.Hour
 
 // gauges stores objects. Their resource version is the number of events until then.
 type gauges struct {

@@ -102,7 +102,7 @@ func TestServerStops(t *testing.T) {
 	s.Stop()
 	s.Stop()
 	if took := time.Since(begun); took > stopGrace/2 {
-		t.Errorf("a server that heeds SIGTERM took %s to stop", took)
+		t.Errorf("a server that handles SIGTERM took %s to stop", took)
 	}
 	select {
 	case <-s.Exited():

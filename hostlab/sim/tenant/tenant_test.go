@@ -41,8 +41,8 @@ func TestRender(t *testing.T) {
 
 func TestWithout(t *testing.T) {
 	t.Parallel()
-	render := func(toggle bool) []*unstructured.Unstructured {
-		objects, err := Render(smallChart(map[string]any{"toggle": toggle}))
+	render := func(enabled bool) []*unstructured.Unstructured {
+		objects, err := Render(smallChart(map[string]any{"toggle": enabled}))
 		if err != nil {
 			t.Fatal(err)
 		}

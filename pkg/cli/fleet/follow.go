@@ -2,7 +2,7 @@ package fleet
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -135,7 +135,7 @@ func (f *follower) follow(ctx context.Context, h *host.Host) error {
 func (f *follower) apply(ctx context.Context, event watch.Event) error {
 	if event.Type == watch.Error {
 		if err := apierrors.FromObject(event.Object); !apierrors.IsGone(err) && !apierrors.IsResourceExpired(err) {
-			return errors.Join(errors.New("the watch failed"), err)
+			return fmt.Errorf("cannot watch StatefulSets: %w", err)
 		}
 		return nil
 	}

@@ -2,6 +2,7 @@ package pki
 
 import (
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"fmt"
@@ -110,4 +111,24 @@ func (a authority) issueFor(now time.Time, validity time.Duration, template *x50
 		NotBefore: template.NotBefore,
 		NotAfter:  template.NotAfter,
 	}, nil
+}
+
+// SelfSigned returns a certificate without an authority, for a TLS server whose certificate nobody verifies.
+func SelfSigned(now time.Time, validity time.Duration, name string) (tls.Certificate, error) {
+	key, err := newKey()
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	template := &x509.Certificate{NotAfter: now.Add(validity), Subject: pkix.Name{CommonName: name}}
+	template.SerialNumber, err = newSerial()
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	template.NotBefore = now.Add(-backdate).UTC()
+	template.KeyUsage, template.ExtKeyUsage = x509.KeyUsageDigitalSignature, []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+	raw, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("cannot issue a certificate for %s: %w", name, err)
+	}
+	return tls.Certificate{Certificate: [][]byte{raw}, PrivateKey: key}, nil
 }

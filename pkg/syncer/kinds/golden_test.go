@@ -21,7 +21,7 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "write the golden files again")
 
 // golden is the input of a case in testdata/<kind>/<case>.in.yaml. Its [outcome] is in
 // <case>.out.yaml. In the input, ${shop/web} is the name of the host copy of shop/web.

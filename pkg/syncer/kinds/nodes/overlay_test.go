@@ -279,7 +279,7 @@ func TestOverlayWithoutScheduler(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := w.check(); err != nil {
-		t.Errorf("what no scheduler heeds goes, and all else stays: %v", err)
+		t.Errorf("what no scheduler uses goes, and all else stays: %v", err)
 	}
 	if hidden := readRecord(w.virtual.Annotations).hidden; len(hidden.Capacity)+len(hidden.Allocatable) > 0 {
 		t.Error("the record must forget the resources too, or they would come back")
