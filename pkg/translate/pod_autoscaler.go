@@ -14,37 +14,27 @@ import (
 const (
 	safeToEvict             = "cluster-autoscaler.kubernetes.io/safe-to-evict"
 	safeToEvictLocalVolumes = "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes"
-	daemonSetPod            = "cluster-autoscaler.kubernetes.io/daemonset-pod"
 )
 
-// autoscalerAnnotations returns the annotations that tell the cluster-autoscaler of the host about the
+// autoscalerAnnotations returns the annotation by which the cluster-autoscaler of the host learns about the
 // controller of a virtual pod. It knows the kinds of Kubernetes alone, and the controller of a host
-// pod is the anchor. Without them it keeps each node on which a tenant has a pod.
+// pod is the anchor. Without it, it keeps each node on which a tenant has a pod.
 //
 // An annotation of the tenant that passes wins, and so does one that others have set on the host.
 func autoscalerAnnotations(virtual, host *corev1.Pod, passes func(key string) bool) map[string]string {
-	controller := metav1.GetControllerOfNoCopy(virtual)
-	if controller == nil {
+	if metav1.GetControllerOfNoCopy(virtual) == nil {
 		return nil // Nothing creates it again.
 	}
-	key := safeToEvict
-	if isDaemonSet(controller) {
-		key = daemonSetPod
-	} else if hasBlockingVolumes(virtual, passes) {
+	if hasBlockingVolumes(virtual, passes) {
 		return nil // The annotation would also tell that its local volumes hold nothing to keep.
 	}
-	if _, ok := virtual.Annotations[key]; ok && passes(key) {
+	if _, ok := virtual.Annotations[safeToEvict]; ok && passes(safeToEvict) {
 		return nil
 	}
-	if _, ok := host.Annotations[key]; ok && !slices.Contains(strings.Split(host.Annotations[labels.CopiedAnnotations], ","), key) {
+	if _, ok := host.Annotations[safeToEvict]; ok && !slices.Contains(strings.Split(host.Annotations[labels.CopiedAnnotations], ","), safeToEvict) {
 		return nil
 	}
-	return map[string]string{key: "true"}
-}
-
-// isDaemonSet reports whether a controller is a DaemonSet.
-func isDaemonSet(controller *metav1.OwnerReference) bool {
-	return controller.Kind == "DaemonSet" && strings.HasPrefix(controller.APIVersion, "apps/")
+	return map[string]string{safeToEvict: "true"}
 }
 
 // hasBlockingVolumes reports whether a cluster-autoscaler would keep the node of a pod for its local

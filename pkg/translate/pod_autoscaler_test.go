@@ -37,7 +37,7 @@ func TestAutoscalerAnnotations(t *testing.T) {
 	disk := corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}
 	memory := corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{Medium: corev1.StorageMediumMemory}}
 	node := corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/var/log"}}
-	safe, daemonic := set{safeToEvict: "true"}, set{daemonSetPod: "true"}
+	safe, expected := set{safeToEvict: "true"}, "cluster-autoscaler.kubernetes.io/daemonset-pod"
 	for name, test := range map[string]struct {
 		reason string
 		pod    changes
@@ -52,10 +52,9 @@ func TestAutoscalerAnnotations(t *testing.T) {
 		"Named":         {"the tenant has said that nothing of it must stay", changes{replicas, volume("a", disk), volume("b", disk), withAnnotation(safeToEvictLocalVolumes, "a,b")}, set{safeToEvict: "true", safeToEvictLocalVolumes: "a,b"}},
 		"PartlyNamed":   {"the other one has data", changes{replicas, volume("a", disk), volume("b", disk), withAnnotation(safeToEvictLocalVolumes, "a")}, set{safeToEvictLocalVolumes: "a"}},
 		"Refused":       {"the tenant knows better", changes{replicas, withAnnotation(safeToEvict, "false")}, set{safeToEvict: "false"}},
-		"DaemonSet":     {"it cannot run on another node", changes{daemon, volume("tmp", disk)}, daemonic},
-		"OtherDaemons":  {"the name of a kind proves nothing", changes{ownedBy("example.com/v1", "DaemonSet")}, safe},
-		"ForgedMark":    {"that key does not pass", changes{replicas, withAnnotation(daemonSetPod, "true")}, safe},
-		"ForgedNoOwner": {"that key does not pass", changes{withAnnotation(daemonSetPod, "true")}, set{}},
+		"DaemonSet":     {"a mark of its own would let a tenant make new nodes look full", changes{daemon}, safe},
+		"ForgedMark":    {"that key does not pass", changes{replicas, withAnnotation(expected, "true")}, safe},
+		"ForgedNoOwner": {"that key does not pass", changes{withAnnotation(expected, "true")}, set{}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
