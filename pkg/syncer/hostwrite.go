@@ -40,12 +40,8 @@ func (r *reconciler) writeDown(s Scope, key types.NamespacedName, virtual, host 
 	if err == nil && written != nil && r.contests.record(key, change) {
 		r.log.Info("Changes of a copy are undone on the host", "kind", r.kind.name, "key", key, "host", client.ObjectKeyFromObject(host))
 	}
-	if apierrors.IsNotFound(err) {
-		return nil // It is deleted, as the watch will show.
-	}
 	if err != nil {
-		err = fmt.Errorf("cannot patch host object %s: %w", client.ObjectKeyFromObject(host), asHostRefusal(err))
-		return r.narrowRefused(s, key, host, after, err)
+		return r.handleFailedPatch(s, key, host, after, err)
 	}
 	if written == nil && (r.kind.metadataOnly || r.kind.compared) {
 		r.compared.record(key, virtual, host)

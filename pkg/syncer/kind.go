@@ -191,29 +191,38 @@ func defineSteps[V, H client.Object](k *Kind, r Resource[V, H]) {
 	}
 }
 
+// kindRule is a rule for resources. %s in problem is the name of the kind.
+type kindRule struct {
+	broken  bool
+	problem string
+}
+
 // validate returns what is wrong with a resource.
 func validate[V, H client.Object](name string, r Resource[V, H]) error {
 	var problems []error
-	for _, rule := range []struct {
-		broken  bool
-		problem string
-	}{
+	for _, rule := range append(evictionRules(r), []kindRule{
 		{name == "", "a kind needs a name"},
 		{r.Names == nil && r.FindOriginal == nil, "kind %s does not specify how its host objects are found"},
 		{r.Owner == Virtual && (r.FindOriginal != nil || r.Names == nil), "kind %s belongs to the virtual side, whose host objects are found by name alone"},
 		{r.Names == nil && r.Origin == nil, "kind %s does not specify which virtual object a host object is for"},
 		{keepsCopiesWithoutName(r), "kind %s keeps copies of unselected host objects, which it does not find by name"},
 		{r.Places != nil && r.Owner == Virtual, "kind %s watches places, but its host copies are all in the host namespace"},
-		{r.MetadataOnly && (r.Owner == Host || r.EvictedWithCopy), "kind %s needs the whole virtual object, its cache cannot have metadata only"},
-		{r.LeastGrace != nil && !r.EvictedWithCopy, "kind %s has a least grace period but does not end with its host copy"},
-		{r.Narrow != nil && (r.Owner == Host || r.EvictedWithCopy), "kind %s narrows host copies, which the engine must not delete"},
-		{r.EvictedWithCopy && r.Started == nil, "kind %s ends with its host copy but does not specify when it had one"},
-	} {
+	}...) {
 		if rule.broken {
 			problems = append(problems, errors.New(strings.ReplaceAll(rule.problem, "%s", name)))
 		}
 	}
 	return errors.Join(problems...)
+}
+
+// evictionRules returns the rules for what a copy that evicts its virtual object allows.
+func evictionRules[V, H client.Object](r Resource[V, H]) []kindRule {
+	return []kindRule{
+		{r.MetadataOnly && (r.Owner == Host || r.EvictedWithCopy), "kind %s needs the whole virtual object, its cache cannot have metadata only"},
+		{r.LeastGrace != nil && !r.EvictedWithCopy, "kind %s has a least grace period but does not end with its host copy"},
+		{r.Narrow != nil && (r.Owner == Host || r.EvictedWithCopy), "kind %s narrows host copies, which the engine must not delete"},
+		{r.EvictedWithCopy && r.Started == nil, "kind %s ends with its host copy but does not specify when it had one"},
+	}
 }
 
 // keepsCopiesWithoutName reports whether a resource keeps copies of unselected host objects,

@@ -12,9 +12,13 @@ import (
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
-// narrowRefused narrows a host copy whose update to wanted has failed with cause, if the host refuses it. It
-// returns the error of the reconcile, as narrow does.
-func (r *reconciler) narrowRefused(s Scope, key types.NamespacedName, host, wanted client.Object, cause error) error {
+// handleFailedPatch handles the failure of an update of a host copy to wanted. If the host refuses the update,
+// it narrows the copy. It returns the error of the reconcile.
+func (r *reconciler) handleFailedPatch(s Scope, key types.NamespacedName, host, wanted client.Object, err error) error {
+	if apierrors.IsNotFound(err) {
+		return nil // The copy is deleted, as the watch will show.
+	}
+	cause := fmt.Errorf("cannot patch host object %s: %w", client.ObjectKeyFromObject(host), asHostRefusal(err))
 	if !isRefusedWrite(cause) {
 		return cause
 	}

@@ -46,6 +46,7 @@ func extensionPoints(p *plugin) map[string]func(context.Context, *corev1.Pod) *f
 // TestPanicCostsOneAttempt checks that a panic at any extension point ends one attempt and not
 // the process. It is counted, and the report shows it until the pod is bound.
 func TestPanicCostsOneAttempt(t *testing.T) {
+	t.Parallel()
 	s := newStage(shopPod())
 	s.plugin.pods, s.plugin.backoff = panickingLister{}, nil
 	points := extensionPoints(s.plugin)
@@ -79,12 +80,14 @@ func TestPanicCostsOneAttempt(t *testing.T) {
 
 // TestPanicCostsOneEvent checks that a panic in a handler of a watch does not end the process.
 func TestPanicCostsOneEvent(t *testing.T) {
+	t.Parallel()
 	s := newStage(shopPod())
+	pods, nodes := panics(t, "pod event"), panics(t, "node event")
 	s.plugin.waiters.backoff = nil
 	s.plugin.waiters.podHandler().OnDelete(shopPod())
 	s.plugin.waiters.nodeHandler().OnAdd(&corev1.Node{}, false)
-	if panics(t, "pod event") != 1 || panics(t, "node event") != 1 {
-		t.Errorf("counted %v panics in pod events and %v in node events, want 1 each", panics(t, "pod event"), panics(t, "node event"))
+	if pods, nodes = panics(t, "pod event")-pods, panics(t, "node event")-nodes; pods != 1 || nodes != 1 {
+		t.Errorf("counted %v panics in pod events and %v in node events, want 1 each", pods, nodes)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -67,9 +68,7 @@ func TestOversizedSliceLosesAddresses(t *testing.T) {
 		t.Fatal(err)
 	}
 	labelled := slice.DeepCopy()
-	for name, value := range manyLabels() {
-		labelled.Labels[name] = value
-	}
+	maps.Copy(labelled.Labels, manyLabels())
 	virtual.put(labelled)
 	host.remove(pods["a"])
 	if _, err := step.Reconcile(t.Context(), key); err == nil {
