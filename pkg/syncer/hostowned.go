@@ -145,14 +145,19 @@ func (r *reconciler) deleteIfOriginalGone(s Scope, key types.NamespacedName, vir
 }
 
 // keepUnselected updates the virtual copy of a host object that the watch no longer selects, if
-// other objects need the copy. It reports whether the copy stays. As long as there is something
-// to update, it verifies by a live read that the host object exists.
+// other objects need the copy. It reports whether the copy stays. It verifies by a live read that no object
+// needs it, because nothing would create it again. As long as there is something
+// to update, it also verifies that the host object exists.
 func (r *reconciler) keepUnselected(s Scope, key types.NamespacedName, virtual client.Object) (bool, error) {
 	if r.kind.unselected == nil {
 		return false, nil
 	}
 	after := deepCopy(virtual)
 	needed, err := r.kind.unselected(s, after)
+	if err == nil && !needed {
+		s.Host = r.liveCopyReader()
+		needed, err = r.kind.unselected(s, after)
+	}
 	if err != nil {
 		return false, fmt.Errorf("cannot decide whether %s stays: %w", key, err)
 	}

@@ -178,3 +178,24 @@ func TestUnselectedStatus(t *testing.T) {
 		b.compare(t, "The status is written once.", want, again, err)
 	}
 }
+
+// TestUnselectedIsVerified deletes no copy that an object of the host needs which the cache does not show yet.
+func TestUnselectedIsVerified(t *testing.T) {
+	t.Parallel()
+	for name, needed := range map[string]bool{"Needed": true, "NotNeeded": false} {
+		kind := nodes()
+		kind.selector = apilabels.SelectorFromSet(apilabels.Set{"zone": "b"})
+		kind.unselected = func(s Scope, _ client.Object) (bool, error) {
+			_, isLive := s.Host.(*liveReader)
+			return needed && isLive, nil
+		}
+		b := newBenchOf(kind, clocktesting.NewFakeClock(testStart()), node("v1", markCopy), node("h1"))
+		b.refresh()
+		if _, err := b.reconcile(t.Context(), types.NamespacedName{Name: "n1"}); err != nil {
+			t.Fatal(err)
+		}
+		if stays := b.virtualServer.get(&corev1.Node{}, types.NamespacedName{Name: "n1"}) != nil; stays != needed {
+			t.Errorf("%s: the copy stays: %v, want %v", name, stays, needed)
+		}
+	}
+}

@@ -26,6 +26,11 @@ func (r *reconciler) liveHostReader() *liveReader {
 	return &liveReader{side: Host, client: r.host.client, selector: r.hostSelector(), indexes: r.kind.indexes}
 }
 
+// liveCopyReader returns a reader of the host copies of this virtual cluster, of all kinds.
+func (r *reconciler) liveCopyReader() *liveReader {
+	return &liveReader{side: Host, client: r.host.client, selector: oursSelector(r.cluster), indexes: r.kind.indexes}
+}
+
 // liveVirtualReader returns a reader of the virtual objects by which the kind decides.
 func (r *reconciler) liveVirtualReader() *liveReader {
 	return &liveReader{side: Virtual, client: r.virtual.client, indexes: r.kind.indexes}
