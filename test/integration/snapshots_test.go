@@ -71,7 +71,7 @@ func TestSnapshots(t *testing.T) {
 	class.Object["driver"], class.Object["deletionPolicy"] = "csi.example.com", "Delete"
 	await.Until(t, "snapshot class", func(ctx context.Context) error { return r.host.client.Create(ctx, class) })
 	t.Cleanup(func() { _ = client.IgnoreNotFound(r.host.client.Delete(context.WithoutCancel(ctx), class)) })
-	r.startSome(t, some, "persistentvolumeclaims", "volumesnapshots", "volumesnapshotcontents", "volumesnapshotclasses")
+	r.startSome(t, some, "persistentvolumeclaims", "volumesnapshots", "volumesnapshotcontents", "volumesnapshotclasses", "snapshotevents")
 	await.Until(t, "virtual snapshot class", func(ctx context.Context) error {
 		return r.virtual.client.Get(ctx, client.ObjectKeyFromObject(class), snapshotObject("VolumeSnapshotClass", "", ""))
 	})
@@ -85,6 +85,7 @@ func TestSnapshots(t *testing.T) {
 	}
 	r.takesSnapshot(t, "monday", "snapcontent-"+r.namespace)
 	r.showsSnapshot(t, "monday", "snapcontent-"+r.namespace)
+	r.showsSnapshotEvent(t, "monday")
 
 	restored := &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Namespace: r.namespace, Name: "restored"}}
 	restored.Spec = corev1.PersistentVolumeClaimSpec{
@@ -110,6 +111,37 @@ func TestSnapshots(t *testing.T) {
 	}
 	r.isGone(t, r.host.client, snapshotObject("VolumeSnapshot", r.hostKey("monday").Namespace, r.hostKey("monday").Name))
 	r.isGone(t, r.virtual.client, snapshotObject("VolumeSnapshotContent", "", "snapcontent-"+r.namespace))
+}
+
+// showsSnapshotEvent writes an Event about a host snapshot, and waits until the tenant sees it.
+func (r *release) showsSnapshotEvent(t *testing.T, name string) {
+	t.Helper()
+	host := snapshotObject("VolumeSnapshot", "", "")
+	if err := r.host.client.Get(t.Context(), r.hostKey(name), host); err != nil {
+		t.Fatal(err)
+	}
+	about := corev1.ObjectReference{
+		APIVersion: host.GetAPIVersion(), Kind: host.GetKind(), Namespace: host.GetNamespace(), Name: host.GetName(), UID: host.GetUID(),
+	}
+	event := &corev1.Event{
+		ObjectMeta:     metav1.ObjectMeta{Namespace: host.GetNamespace(), Name: host.GetName() + ".taken"},
+		InvolvedObject: about, Reason: "SnapshotReady", Message: host.GetName() + " is ready", Type: corev1.EventTypeNormal,
+	}
+	if err := r.host.client.Create(t.Context(), event); err != nil {
+		t.Fatal(err)
+	}
+	await.Until(t, "Event of the snapshot", func(ctx context.Context) error {
+		var events corev1.EventList
+		if err := r.virtual.client.List(ctx, &events, client.InNamespace(r.namespace)); err != nil {
+			return err
+		}
+		for i := range events.Items {
+			if e := &events.Items[i]; e.Reason == event.Reason && e.InvolvedObject.Name == name && e.Message == name+" is ready" {
+				return nil
+			}
+		}
+		return fmt.Errorf("none of %d Events", len(events.Items))
+	})
 }
 
 // takesSnapshot acts as the host's driver: it waits for the host snapshot and takes it.
