@@ -27,13 +27,9 @@ func (r *reconciler) writeDown(s Scope, key types.NamespacedName, virtual, host 
 	if err != nil {
 		return err
 	}
-	change, wait, err := r.contests.check(key, host, patches)
-	if err != nil {
+	change, isDue, err := r.checkContest(s, key, host, patches)
+	if err != nil || !isDue {
 		return err
-	}
-	if wait > 0 {
-		s.RequeueAfter(wait)
-		return nil
 	}
 	written, err := r.sendReserved(s, host, after, patches)
 	r.recordWritten(Host, key, written)
@@ -47,6 +43,16 @@ func (r *reconciler) writeDown(s Scope, key types.NamespacedName, virtual, host 
 		r.compared.record(key, virtual, host)
 	}
 	return nil
+}
+
+// checkContest reports whether requests to the host are due. They wait if others on the host change the same
+// fields back again and again. It returns what to record after the requests.
+func (r *reconciler) checkContest(s Scope, key types.NamespacedName, host client.Object, patches []hostPatch) (change uint64, isDue bool, err error) {
+	change, wait, err := r.contests.check(key, host, patches)
+	if wait > 0 {
+		s.RequeueAfter(wait)
+	}
+	return change, wait <= 0, err
 }
 
 // sendReserved sends the requests that turn host into after, if that is within the limits of copies.

@@ -95,13 +95,9 @@ func (r *reconciler) writeNarrowed(s Scope, key types.NamespacedName, host, narr
 	if err != nil || len(patches) == 0 {
 		return err
 	}
-	change, wait, err := r.contests.check(key, host, patches)
-	if err != nil {
+	change, isDue, err := r.checkContest(s, key, host, patches)
+	if err != nil || !isDue {
 		return err
-	}
-	if wait > 0 {
-		s.RequeueAfter(wait)
-		return nil
 	}
 	written, err := r.sendReserved(s, host, narrowed, patches)
 	r.recordWritten(Host, key, written)
