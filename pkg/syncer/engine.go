@@ -126,7 +126,7 @@ func (e *Engine) newConnection(side Side, requests, watches *rest.Config) (*conn
 	return &connection{client: deleting, status: status, watches: &sharedWatches{
 		side: side, config: watches, http: watchHTTP,
 		scheme: e.options.Scheme, mapper: mapper, clock: e.options.Clock, log: e.log,
-		away: func() error { return nil }, onReopen: func() {},
+		away: func() error { return nil }, onReopen: func() {}, onList: e.recordVersion,
 		all:   map[watchKey]*sharedWatch{},
 		trims: map[readKey]map[string]func(client.Object){},
 	}}, nil

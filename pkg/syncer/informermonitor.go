@@ -70,9 +70,9 @@ func (m *InformerMonitor) healthOf(resource schema.GroupVersionResource) *watchH
 
 // kindOf returns the kind of a resource, or its name if the scheme does not know it.
 func (m *InformerMonitor) kindOf(resource schema.GroupVersionResource) string {
-	for gvk := range m.scheme.AllKnownTypes() {
-		if plural, _ := meta.UnsafeGuessKindToResource(gvk); plural == resource {
-			return gvk.Kind
+	for kind := range m.scheme.KnownTypes(resource.GroupVersion()) {
+		if plural, _ := meta.UnsafeGuessKindToResource(resource.GroupVersion().WithKind(kind)); plural == resource {
+			return kind
 		}
 	}
 	return resource.Resource

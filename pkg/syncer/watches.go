@@ -144,6 +144,9 @@ type sharedWatches struct {
 	away func() error
 	// onReopen is called when a watch is open again after something ended it early.
 	onReopen func()
+	// onList is called with the version of each list of a watch and the version of its cache. The
+	// cache takes over the list after that.
+	onList func(w *sharedWatch, cached, listed string)
 
 	mu    sync.Mutex
 	ctx   context.Context //nolint:containedctx // The life of the engine, set by Run.
@@ -310,7 +313,9 @@ func (s *sharedWatches) informerOf(w *sharedWatch, key watchKey, resource schema
 	w.health = newWatchHealth(w.name, s.clock, s.log, newWatchMeters(s.side.String(), w.label), s.away)
 	w.health.onReopen = s.onReopen
 	return func(lw toolscache.ListerWatcher, like runtime.Object, resync time.Duration, indexers toolscache.Indexers) toolscache.SharedIndexInformer {
-		return toolscache.NewSharedIndexInformer(w.health.observe(lw), like, resync, indexers)
+		informer := toolscache.NewSharedIndexInformer(w.health.observe(lw), like, resync, indexers)
+		w.health.onList = func(version string) { s.onList(w, informer.LastSyncResourceVersion(), version) }
+		return informer
 	}
 }
 

@@ -49,6 +49,8 @@ type watchHealth struct {
 	// onReopen is called when a watch is open again after something ended it early, such as a
 	// restart of the API server.
 	onReopen func()
+	// onList is called with the version of each list, before the cache has it.
+	onList func(version string)
 
 	mu           sync.Mutex
 	lastActivity time.Time // of the last list, open, event or bookmark
@@ -88,7 +90,8 @@ type openWatch struct {
 
 func newWatchHealth(name string, c clock.PassiveClock, log logr.Logger, meters watchMeters, paused func() error) *watchHealth {
 	return &watchHealth{
-		name: name, clock: c, log: log.WithValues("watch", name), meters: meters, away: paused, onReopen: func() {},
+		name: name, clock: c, log: log.WithValues("watch", name), meters: meters, away: paused,
+		onReopen: func() {}, onList: func(string) {},
 		lastActivity: c.Now(),
 	}
 }
@@ -101,10 +104,13 @@ func (h *watchHealth) observe(lw toolscache.ListerWatcher) toolscache.ListerWatc
 			list, err := watcher.ListWithContext(ctx, options)
 			if err != nil {
 				h.recordFailure(ctx, fmt.Errorf("cannot list: %w", err))
-			} else {
-				h.recordActivity()
+				return list, err
 			}
-			return list, err
+			h.recordActivity()
+			if listed, err := meta.ListAccessor(list); err == nil {
+				h.onList(listed.GetResourceVersion())
+			}
+			return list, nil
 		},
 		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
 			limited, cancel := context.WithCancel(ctx)
@@ -182,23 +188,31 @@ func (h *watchHealth) recordEvent(ctx context.Context, event watch.Event) {
 		h.recordFailure(ctx, fmt.Errorf("watch ended: %w", apierrors.FromObject(event.Object)))
 		return
 	}
+	if version, ok := streamedVersion(event); ok {
+		h.onList(version)
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.lastActivity = h.clock.Now()
 	h.meters.activity.Set(float64(h.lastActivity.Unix()))
-	h.bookmarks = h.bookmarks || isPeriodic(event)
+	// The bookmark that ends a streamed list proves nothing: types without a watch cache, such
+	// as Events, get no others.
+	if _, endsList := streamedVersion(event); event.Type == watch.Bookmark && !endsList {
+		h.bookmarks = true
+	}
 	h.recordSuccess()
 }
 
-// isPeriodic reports whether an event is one of the bookmarks that a server sends regularly. The
-// bookmark that ends a streamed list proves nothing: types without a watch cache, such as
-// Events, get no others.
-func isPeriodic(event watch.Event) bool {
+// streamedVersion returns the version of a streamed list. ok is false if the event does not end one.
+func streamedVersion(event watch.Event) (version string, ok bool) {
 	if event.Type != watch.Bookmark {
-		return false
+		return "", false
 	}
 	object, err := meta.Accessor(event.Object)
-	return err == nil && object.GetAnnotations()[metav1.InitialEventsAnnotationKey] == ""
+	if err != nil || object.GetAnnotations()[metav1.InitialEventsAnnotationKey] == "" {
+		return "", false
+	}
+	return object.GetResourceVersion(), true
 }
 
 // recordSuccess ends a failure. The caller holds the lock.
