@@ -149,6 +149,7 @@ func readServices(a admission.Attributes, o admission.ObjectInterfaces) (virtual
 	if old.Spec.Type == virtual.Spec.Type {
 		translate.CopyAssigned(old, virtual)
 	}
+	dropTypeDependent(old, virtual)
 	return virtual, old, nil
 }
 

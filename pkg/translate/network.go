@@ -17,8 +17,7 @@ const ExposedRole = "exposed"
 // IsExposed reports whether a Service makes its pods reachable from outside the cluster. A
 // Service without a selector has no pods.
 func IsExposed(virtual *corev1.Service) bool {
-	return ShouldCopyService(virtual) && len(virtual.Spec.Selector) > 0 &&
-		(virtual.Spec.Type == corev1.ServiceTypeNodePort || virtual.Spec.Type == corev1.ServiceTypeLoadBalancer)
+	return ShouldCopyService(virtual) && len(virtual.Spec.Selector) > 0 && HasNodePorts(virtual.Spec.Type)
 }
 
 // ExposedPolicy returns the NetworkPolicy that opens the ports of an exposed Service to all

@@ -83,7 +83,7 @@ func CopyAssigned(host, virtual *corev1.Service) {
 
 // CopyNodePorts copies node ports from the entries of from to the same ports that have none.
 func CopyNodePorts(from, ports []corev1.ServicePort, serviceType corev1.ServiceType) {
-	if serviceType != corev1.ServiceTypeNodePort && serviceType != corev1.ServiceTypeLoadBalancer {
+	if !HasNodePorts(serviceType) {
 		return
 	}
 	for i := range ports {
@@ -95,6 +95,11 @@ func CopyNodePorts(from, ports []corev1.ServicePort, serviceType corev1.ServiceT
 			port.NodePort = from[found].NodePort
 		}
 	}
+}
+
+// HasNodePorts reports whether Services of a type have node ports.
+func HasNodePorts(serviceType corev1.ServiceType) bool {
+	return serviceType == corev1.ServiceTypeNodePort || serviceType == corev1.ServiceTypeLoadBalancer
 }
 
 // HasHealthCheckPort reports whether a Service has a node port for health checks.
