@@ -5,13 +5,14 @@ import (
 
 	"k8s.io/apiserver/pkg/authentication/serviceaccount"
 	"k8s.io/client-go/discovery"
-	"k8s.io/client-go/informers"
+	clientinformers "k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/controller-manager/pkg/clientbuilder"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/sublet-dev/sublet/pkg/controlplane/informers"
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
 )
 
@@ -67,7 +68,7 @@ func (c *ControlPlane) loopbackAddress() string {
 
 // newInformers returns the shared informers of the process. Their client has a transport of its
 // own, so that only their lists and watches are observed.
-func (a *assembly) newInformers() (informers.SharedInformerFactory, error) {
+func (a *assembly) newInformers() (clientinformers.SharedInformerFactory, error) {
 	config := rest.CopyConfig(a.loopback)
 	if observe := a.config.ObserveInformers; observe != nil {
 		config.Wrap(observe)
@@ -76,5 +77,6 @@ func (a *assembly) newInformers() (informers.SharedInformerFactory, error) {
 	if err != nil {
 		return nil, err
 	}
-	return informers.NewSharedInformerFactoryWithOptions(client, resync, informers.WithTransform(stripManagedFields)), nil
+	factory := clientinformers.NewSharedInformerFactoryWithOptions(client, resync, clientinformers.WithTransform(stripManagedFields))
+	return informers.NewOnContext(factory), nil
 }

@@ -295,6 +295,7 @@ func New(config Config) (*ControlPlane, error) {
 	if err := config.complete(); err != nil {
 		return nil, err
 	}
+	limitMetricLabels()
 	return &ControlPlane{
 		config:   config,
 		loopback: loopback.NewServer(),

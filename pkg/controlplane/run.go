@@ -133,7 +133,7 @@ func (c *ControlPlane) RunWithControllers(ctx context.Context) error {
 // the informers, and would lose a tenth of a second.
 func (s *apiServer) warm(ctx context.Context) {
 	s.informers.Start(s.lifetime)
-	s.aggregator.APIRegistrationInformers.Start(ctx.Done())
+	s.aggregator.APIRegistrationInformers.StartWithContext(ctx)
 	ctx, cancel := context.WithTimeout(ctx, warmLimit)
 	defer cancel()
 	tick := time.NewTicker(time.Millisecond)

@@ -353,7 +353,7 @@ func TestParkedKeysAreSpreadWhenTheHostIsBack(t *testing.T) {
 		b.parked[types.NamespacedName{Namespace: "web", Name: strconv.Itoa(i)}] = true
 	}
 	b.requeueParked()
-	if got := b.queue.Len(); got != b.workers {
+	if got := b.queue.Len(); got != b.workers.limit {
 		t.Errorf("As many keys as there are workers start at once, got %d", got)
 	}
 	if got := len(b.pendingSince); got != parked {

@@ -174,11 +174,11 @@ func (r *runner) requeueParked() {
 	}
 	r.mu.Unlock()
 	for i, key := range keys {
-		if i < r.workers {
+		if i < r.workers.limit {
 			r.enqueue(key)
 			continue
 		}
 		r.recordEvent(key)
-		r.queue.AddAfter(key, time.Duration(i-r.workers+1)*wakePause)
+		r.queue.AddAfter(key, time.Duration(i-r.workers.limit+1)*wakePause)
 	}
 }

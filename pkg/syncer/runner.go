@@ -37,7 +37,7 @@ type runner struct {
 	refusals   *refusalBackoff
 	clock      clock.WithTicker
 	log        logr.Logger
-	workers    int
+	workers    workers
 	breaker    *hostBreaker
 	storeGuard *storeGuard
 
@@ -65,10 +65,10 @@ type runner struct {
 	mismatch     int
 }
 
-func newRunner(kind Kind, c clock.WithTicker, log logr.Logger, workers int) *runner {
+func newRunner(kind Kind, c clock.WithTicker, log logr.Logger, limit int) *runner {
 	limiter := workqueue.NewTypedItemExponentialFailureRateLimiter[types.NamespacedName](firstRetry, lastRetry)
 	r := &runner{
-		kind: kind, clock: c, workers: workers,
+		kind: kind, clock: c, workers: workers{limit: limit},
 		log:     log.WithValues("kind", kind.name),
 		limiter: limiter,
 		queue: workqueue.NewTypedRateLimitingQueueWithConfig(limiter,
@@ -95,10 +95,9 @@ func (r *runner) run(ctx context.Context) {
 	processMetrics().waiting.WithLabelValues(r.kind.name).Set(1)
 	defer processMetrics().waiting.WithLabelValues(r.kind.name).Set(0)
 	defer r.queue.ShutDown()
-	var workers sync.WaitGroup
-	defer workers.Wait()
+	defer r.workers.group.Wait()
 	defer r.retries.queue.ShutDown()
-	workers.Go(r.retryEvents)
+	r.workers.group.Go(r.retryEvents)
 	subscriptions, ok := r.subscribeUntilReady(ctx)
 	defer r.virtualReader.releaseAll()
 	defer r.hostReader.releaseAll()
@@ -114,13 +113,8 @@ func (r *runner) run(ctx context.Context) {
 	if !r.awaitLeading(ctx) {
 		return
 	}
-	workers.Go(func() { r.refusals.run(ctx) })
-	for range r.workers {
-		workers.Go(func() {
-			for r.processNextWorkItem(ctx) {
-			}
-		})
-	}
+	r.workers.group.Go(func() { r.refusals.run(ctx) })
+	r.workers.start(func() { r.work(ctx) })
 	<-ctx.Done()
 	r.queue.ShutDown()
 }
@@ -157,13 +151,22 @@ func (r *runner) recordEvent(key types.NamespacedName) {
 	}
 }
 
-// processNextWorkItem reconciles the next key of the queue. It returns false when
-// the queue has shut down.
-func (r *runner) processNextWorkItem(ctx context.Context) bool {
-	key, shutdown := r.queue.Get()
-	if shutdown {
-		return false
+// work reconciles keys until the queue has shut down or another worker waits for keys.
+func (r *runner) work(ctx context.Context) {
+	for {
+		key, shutdown := r.queue.Get()
+		if shutdown {
+			return
+		}
+		r.workers.takeKey(func() { r.work(ctx) })
+		if !r.processWorkItem(ctx, key) || !r.workers.awaitKey() {
+			return
+		}
 	}
+}
+
+// processWorkItem reconciles a key of the queue. It returns false when the engine stops.
+func (r *runner) processWorkItem(ctx context.Context, key types.NamespacedName) bool {
 	defer r.queue.Done(key)
 	r.mu.Lock()
 	since, announced := r.pendingSince[key]

@@ -60,7 +60,8 @@ func (b *runnerBench) step(t *testing.T) {
 		case <-time.After(time.Millisecond):
 		}
 	}
-	if !b.processNextWorkItem(t.Context()) {
+	key, shutdown := b.queue.Get()
+	if shutdown || !b.processWorkItem(t.Context(), key) {
 		t.Fatal("the queue has ended")
 	}
 }

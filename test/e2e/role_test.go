@@ -93,8 +93,8 @@ func userOf(r release.Release) string {
 // holds the lock.
 //
 // What is watched may also be read. A kind reads an object live before a delete if its cache may be
-// late. A watch lists on hosts that have no lists by watch. Any other get or list must be used,
-// as must those of a Secret by its name without a watch.
+// late. A watch lists on hosts that have no lists by watch. Any other get or list must be used, and each
+// of Secrets.
 func (g *grants) isForRareState(text string) bool {
 	switch text {
 	case "patch events": // An Event on the anchor is patched only if it repeats in one process.
@@ -105,7 +105,7 @@ func (g *grants) isForRareState(text string) bool {
 		return true
 	}
 	verb, what, _ := strings.Cut(text, " ")
-	return (verb == "get" || verb == "list") && g.rules["watch "+what]
+	return (verb == "get" || verb == "list") && what != "secrets" && g.rules["watch "+what]
 }
 
 // record records the permissions of a release as they are now.
@@ -166,6 +166,14 @@ func permission(r release.Release, verb, resource, name string) string {
 	return verb + " " + resource + " " + name
 }
 
+// permissionFor returns the narrowest permission that allows a request. The caller holds the lock.
+func (g *grants) permissionFor(r release.Release, verb, resource, name string) string {
+	if named := permission(r, verb, resource, name); g.rules[named] {
+		return named
+	}
+	return permission(r, verb, resource, "")
+}
+
 // checkRoles returns an error with the permissions that no release has used, and the requests
 // that the Roles did not permit. Requests before the start are those of earlier runs. It
 // returns nil for a host without audit log.
@@ -210,9 +218,7 @@ func (g *grants) read(file string, started time.Time, used, missing map[string]b
 			return
 		}
 		resource := strings.TrimSuffix(event.ObjectRef.Resource+"/"+event.ObjectRef.Subresource, "/")
-		for _, text := range []string{permission(r, event.Verb, resource, ""), permission(r, event.Verb, resource, event.ObjectRef.Name)} {
-			used[text] = true
-		}
+		used[g.permissionFor(r, event.Verb, resource, event.ObjectRef.Name)] = true
 		// The syncer lists copies of kinds that are off. Without the permission it leaves them.
 		end, ended := g.ended[event.User.Username]
 		late := ended && event.RequestReceivedTimestamp.After(end)

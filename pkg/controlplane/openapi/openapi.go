@@ -137,7 +137,7 @@ func (d *Description) Install(paths *mux.PathRecorderMux) {
 
 // Start starts to watch the custom resources. It is a hook of the API server.
 func (d *Description) Start(hook genericapiserver.PostStartHookContext) error {
-	d.factory.Start(hook.Done())
+	d.factory.StartWithContext(hook)
 	return nil
 }
 

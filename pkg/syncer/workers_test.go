@@ -1,0 +1,67 @@
+package syncer
+
+import (
+	"testing"
+	"time"
+
+	"k8s.io/client-go/util/workqueue"
+)
+
+// TestWorkersStartWithKeys holds that one worker waits while there is no key, that no more than the limit work at the
+// same time, and that each key is worked on.
+func TestWorkersStartWithKeys(t *testing.T) {
+	t.Parallel()
+	const limit, keys = 3, 9
+	queue := workqueue.NewTyped[int]()
+	w := workers{limit: limit}
+	entered, leave := make(chan int), make(chan struct{})
+	var work func()
+	work = func() {
+		for {
+			key, shutdown := queue.Get()
+			if shutdown {
+				return
+			}
+			w.takeKey(work)
+			entered <- key
+			<-leave
+			queue.Done(key)
+			if !w.awaitKey() {
+				return
+			}
+		}
+	}
+	w.start(work)
+	for key := range keys {
+		queue.Add(key)
+	}
+	for range limit {
+		<-entered
+	}
+	select {
+	case <-entered:
+		t.Error("More workers than the limit")
+	case <-time.After(50 * time.Millisecond): // It cannot happen later either, as nobody has left.
+	}
+	for range keys - limit {
+		leave <- struct{}{}
+		<-entered
+	}
+	for range limit {
+		leave <- struct{}{}
+	}
+	for deadline := time.Now().Add(awaitTimeout); w.count() != 1; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d workers wait for keys", w.count())
+		}
+	}
+	queue.ShutDown()
+	w.group.Wait()
+}
+
+// count returns how many workers run.
+func (w *workers) count() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.running
+}
