@@ -12,30 +12,31 @@ import (
 type OnContext struct {
 	clientinformers.SharedInformerFactory
 
-	mu       sync.Mutex
-	contexts map[<-chan struct{}]context.Context // channel -> context that it ends
+	mu     sync.Mutex
+	starts map[<-chan struct{}]func() // channel -> what starts informers that run until it is closed
 }
 
 // NewOnContext returns a factory with the informers of another one.
 func NewOnContext(shared clientinformers.SharedInformerFactory) *OnContext {
-	return &OnContext{SharedInformerFactory: shared, contexts: map[<-chan struct{}]context.Context{}}
+	return &OnContext{SharedInformerFactory: shared, starts: map[<-chan struct{}]func(){}}
 }
 
 // Start implements informers.SharedInformerFactory.
-func (f *OnContext) Start(stop <-chan struct{}) { f.StartWithContext(f.contextOf(stop)) }
-
-// contextOf returns the context that ends when stop is closed.
-func (f *OnContext) contextOf(stop <-chan struct{}) context.Context {
+func (f *OnContext) Start(stop <-chan struct{}) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if ctx, ok := f.contexts[stop]; ok {
-		return ctx
+	if f.starts[stop] == nil {
+		f.starts[stop] = f.startUntil(stop)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	f.contexts[stop] = ctx
+	f.starts[stop]()
+}
+
+// startUntil returns what starts informers that run until stop is closed.
+func (f *OnContext) startUntil(stop <-chan struct{}) func() {
+	ctx, cancel := context.WithCancel(context.Background()) //nolint:forbidigo // The interface has a channel instead.
 	go func() {
 		<-stop
 		cancel()
 	}()
-	return ctx
+	return func() { f.StartWithContext(ctx) }
 }

@@ -14,8 +14,8 @@ func TestOnContextEndsWithItsChannel(t *testing.T) {
 	stop := make(chan struct{})
 	factory.Start(stop)
 	factory.Start(stop)
-	if got := len(factory.contexts); got != 1 {
-		t.Errorf("One channel has %d contexts", got)
+	if got := len(factory.starts); got != 1 {
+		t.Errorf("One channel has %d goroutines", got)
 	}
 	if informer.IsStopped() {
 		t.Error("The informer must run until the channel is closed")
