@@ -7,8 +7,8 @@ import (
 	"k8s.io/client-go/util/workqueue"
 )
 
-// TestWorkersStartWithKeys holds that one worker waits while there is no key, that no more than the limit work at the
-// same time, and that each key is worked on.
+// TestWorkersStartWithKeys holds that one worker waits while there is no key, and that no more than the limit
+// work at the same time.
 func TestWorkersStartWithKeys(t *testing.T) {
 	t.Parallel()
 	const limit, keys = 3, 9
