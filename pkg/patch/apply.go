@@ -37,6 +37,10 @@ type Change struct {
 	Record string
 
 	other map[string]any // the variable other
+	// sameOrder is true if the lists of Copy have the items of Original, in their order.
+	sameOrder bool
+
+	inOriginal, inBefore *matcher // find places of Copy
 }
 
 // identity returns the variable other of expressions: what identifies the copy. The rest of a copy
@@ -86,9 +90,9 @@ func (s *Set) Down(c Change) (string, error) {
 }
 
 // Content changes the content of a copy by the expressions, for a kind with
-// [Options.Content]. Copy has no metadata.
+// [Options.Content]. Copy has no metadata. It has the lists of Original, in which names of references may differ.
 func (s *Set) Content(c Change) error {
-	c.other = c.identity()
+	c.other, c.sameOrder = c.identity(), true
 	patches := slices.DeleteFunc(slices.Clone(s.down), func(p program) bool { return !p.isContent() })
 	return s.runPlain(patches, c)
 }
@@ -138,6 +142,8 @@ func removeUnpatched(c Change, before, written record) {
 // run runs patches one after the other.
 func (s *Set) run(patches []program, c Change, before record) (record, error) {
 	written := record{}
+	c.inOriginal, c.inBefore = newMatcher(c.Original), newMatcher(c.Before)
+	c.inOriginal.sameOrder = c.sameOrder
 	for _, p := range patches {
 		for _, at := range places(c.Copy, p.steps) {
 			if err := s.runAt(p, at, c, before, written); err != nil {
@@ -150,7 +156,7 @@ func (s *Set) run(patches []program, c Change, before record) (record, error) {
 
 // runAt runs a patch for one value.
 func (s *Set) runAt(p program, at place, c Change, before, written record) error {
-	keys, ok := matching(c.Copy, c.Original, at.keys)
+	keys, ok := c.inOriginal.find(at)
 	if !ok {
 		return nil // An item that the host has added.
 	}
@@ -194,7 +200,7 @@ func (s *Set) mustStay(p program, at place, c Change, now any) bool {
 func (s *Set) newMap(at place, depth int, c Change, before, written record) map[string]any {
 	above := at.names[depth]
 	written[above] = created
-	if existing, ok := s.currentValue(place{keys: at.keys[:depth+1]}, c); ok && before[above] == created {
+	if existing, ok := s.currentValue(place{names: at.names[:depth+1], keys: at.keys[:depth+1]}, c); ok && before[above] == created {
 		if existing, ok := existing.(map[string]any); ok {
 			return runtime.DeepCopyJSON(existing)
 		}
@@ -221,7 +227,7 @@ func (s *Set) currentValue(at place, c Change) (value any, ok bool) {
 	if c.Before == nil {
 		return nil, false
 	}
-	keys, ok := matching(c.Copy, c.Before, at.keys)
+	keys, ok := c.inBefore.find(at)
 	if !ok {
 		return nil, false
 	}

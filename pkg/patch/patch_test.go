@@ -86,6 +86,12 @@ func TestDown(t *testing.T) {
 			want:     "spec: {items: [{name: injected, image: z}, {name: b, image: r/j}, {name: a, image: r/i}]}",
 		},
 		{
+			reason: "several items of a name", patch: v1alpha1.Patch{Path: "spec.mounts[*].path", Expression: `"/x" + value`, When: `value != "/keep"`},
+			original: "spec: {mounts: [{name: a, path: /keep}, {name: a, path: /i}, {name: b, path: /j}, {name: a, path: /k}]}",
+			copy:     "spec: {mounts: [{name: injected, path: /z}, {name: a, path: /keep}, {name: a, path: /i}, {name: b, path: /j}, {name: a, path: /k}]}",
+			want:     "spec: {mounts: [{name: injected, path: /z}, {name: a, path: /keep}, {name: a, path: /x/i}, {name: b, path: /x/j}, {name: a, path: /x/k}]}",
+		},
+		{
 			reason: "values of maps", patch: v1alpha1.Patch{Path: "data[*]", Expression: `value + "!"`},
 			original: "data: {a: i, b: j}", copy: "data: {a: i, b: j}", want: "data: {a: i!, b: j!}",
 		},
@@ -158,6 +164,26 @@ func TestDown(t *testing.T) {
 	}
 }
 
+// TestContent patches the content of custom resources, in which references have names of the host by then.
+func TestContent(t *testing.T) {
+	t.Parallel()
+	set := compile(t, Options{Content: true},
+		v1alpha1.Patch{Path: "spec.parents[*].section", Expression: `"tenants"`},
+		v1alpha1.Patch{Path: "spec.rules[*].backends[*].weight", Expression: `value + 1`, When: "value != null"})
+	change := Change{
+		Cluster:  testCluster(),
+		Original: tree(t, "spec: {parents: [{name: gateway, section: all}], rules: [{backends: [{name: a}, {name: a, weight: 2}]}]}"),
+		Copy:     tree(t, "spec: {parents: [{name: shared, section: all}], rules: [{backends: [{name: a-hash}, {name: a-hash, weight: 2}]}]}"),
+	}
+	if err := set.Content(change); err != nil {
+		t.Fatal(err)
+	}
+	want := tree(t, "spec: {parents: [{name: shared, section: tenants}], rules: [{backends: [{name: a-hash}, {name: a-hash, weight: 3}]}]}")
+	if diff := cmp.Diff(want, change.Copy); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 // TestUp patches what comes back from the host.
 func TestUp(t *testing.T) {
 	t.Parallel()
@@ -196,6 +222,11 @@ func TestKeepsWhatTheHostHasChanged(t *testing.T) {
 			original: "spec: {a: new}", copy: "spec: {a: new}", exists: "spec: {a: old}", want: "spec: {a: new!}",
 		},
 		{
+			reason: "the host has changed one of several items of a name", patch: v1alpha1.Patch{Path: "spec.a[*].b", Expression: `value + "!"`},
+			original: "spec: {a: [{name: n, b: i}, {name: n, b: j}]}", copy: "spec: {a: [{name: n, b: i}, {name: n, b: j}]}",
+			exists: "spec: {a: [{name: n, b: i!}, {name: n, b: host}]}", want: "spec: {a: [{name: n, b: i!}, {name: n, b: host}]}",
+		},
+		{
 			reason: "a spec that the host does not let change", options: Options{Immutable: true}, patch: v1alpha1.Patch{Path: "spec.a", Expression: `"x"`}, noRecord: true,
 			original: "{}", copy: "spec: {a: b}", exists: "spec: {a: b}", want: "spec: {a: b}",
 		},
@@ -213,7 +244,7 @@ func TestKeepsWhatTheHostHasChanged(t *testing.T) {
 			if c.before.Path == "" {
 				c.before = c.patch
 			}
-			change := Change{Cluster: testCluster(), Original: tree(t, c.original), Copy: tree(t, "{}")}
+			change := Change{Cluster: testCluster(), Original: tree(t, c.original), Copy: tree(t, c.copy)}
 			record, err := compile(t, Options{}, c.before).Down(change)
 			if err != nil {
 				t.Fatal(err)

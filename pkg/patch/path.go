@@ -78,8 +78,9 @@ func placesBelow(value any, steps []step, at place) []place {
 	var all []place
 	switch value := value.(type) {
 	case []any:
+		names := itemNames(value)
 		for i, item := range value {
-			all = append(all, placesBelow(item, steps[1:], at.child("["+itemName(item, i)+"]", i))...)
+			all = append(all, placesBelow(item, steps[1:], at.child("["+names[i]+"]", i))...)
 		}
 	case map[string]any:
 		for _, key := range slices.Sorted(maps.Keys(value)) {
@@ -96,7 +97,21 @@ func (p place) child(name string, key any) place {
 	return place{names: append(slices.Clip(p.names), name), keys: append(slices.Clip(p.keys), key)}
 }
 
-// itemName returns what identifies an item of a list.
+// itemNames returns what identifies each item of a list. Lists such as volume mounts may have several items of a
+// name. From the second on, these are counted.
+func itemNames(list []any) []string {
+	names, count := make([]string, len(list)), map[string]int{}
+	for i, item := range list {
+		name := itemName(item, i)
+		names[i] = name
+		if count[name]++; count[name] > 1 {
+			names[i] = fmt.Sprintf("%d:%s", count[name], name)
+		}
+	}
+	return names
+}
+
+// itemName returns the name or type of an item of a list, or its index if it has none.
 func itemName(item any, index int) string {
 	object, _ := item.(map[string]any)
 	for _, key := range []string{"name", "type"} {
@@ -127,37 +142,50 @@ func read(tree any, keys []any) (value any, ok bool) {
 	return tree, true
 }
 
-// matching returns the keys that lead to the same place in another tree. Items of lists are
-// found by their name or type, and otherwise by their index.
-func matching(tree, other any, keys []any) (found []any, ok bool) {
-	for i, key := range keys {
-		index, isItem := key.(int)
-		if isItem {
-			item, _ := read(tree, keys[:i+1])
-			list, _ := read(other, found)
-			if index, ok = indexOf(list, item, index); !ok {
-				return nil, false
-			}
-			key = index
-		}
-		found = append(found, key)
-	}
-	return found, true
+// matcher finds the places of a copy in another tree.
+type matcher struct {
+	tree any
+	// indexes: name of a list in the copy -> name of an item -> its index in the tree
+	indexes map[string]map[string]int
+	// sameOrder is true if no item of a list of the copy is renamed, added, moved or removed.
+	sameOrder bool
 }
 
-// indexOf returns the index of the item of a list that has the name of another item.
-func indexOf(list, item any, index int) (int, bool) {
-	items, _ := list.([]any)
-	name := itemName(item, index)
-	if !strings.Contains(name, "=") {
-		return index, index < len(items)
+// newMatcher returns a matcher for a tree. A nil tree has no places.
+func newMatcher(tree map[string]any) *matcher {
+	return &matcher{tree: tree, indexes: map[string]map[string]int{}}
+}
+
+// find returns the keys that lead to a place of the copy in the tree. Items of lists are found by their
+// name or type, and otherwise by their index. ok is false if the tree lacks an item.
+func (m *matcher) find(at place) (keys []any, ok bool) {
+	if m.sameOrder {
+		return at.keys, true
 	}
-	for i := range items {
-		if itemName(items[i], i) == name {
-			return i, true
+	for i, key := range at.keys {
+		if _, isItem := key.(int); isItem {
+			if key, ok = m.indexOf(at.names[i-1], at.names[i], keys); !ok {
+				return nil, false
+			}
+		}
+		keys = append(keys, key)
+	}
+	return keys, true
+}
+
+// indexOf returns the index in the tree of an item of a list. list and item are their names in the copy, and
+// keys lead to the list in the tree.
+func (m *matcher) indexOf(list, item string, keys []any) (int, bool) {
+	if m.indexes[list] == nil {
+		value, _ := read(m.tree, keys)
+		items, _ := value.([]any)
+		m.indexes[list] = map[string]int{}
+		for i, name := range itemNames(items) {
+			m.indexes[list][list+"["+name+"]"] = i
 		}
 	}
-	return 0, false
+	index, ok := m.indexes[list][item]
+	return index, ok
 }
 
 // write sets a value. newMap returns the maps that are missing above it, by their depth. nil
