@@ -187,25 +187,33 @@ func (e events) shouldShow(s syncer.Scope, _, host *corev1.Event) (bool, error) 
 		return false, err
 	}
 	pod, isPod := virtual.(*corev1.Pod)
-	return virtual.GetUID() == uid && !(isPod && e.isHidden(host, pod)), nil
+	if !isPod || virtual.GetUID() != uid {
+		return virtual.GetUID() == uid, nil
+	}
+	hidden, err := e.isHidden(s, host, pod)
+	return !hidden, err
 }
 
 // isHidden reports whether an Event of a pod is hidden from the tenant. It hides the host's Event that
 // the pod is scheduled if the virtual scheduler has recorded one. It hides normal Events of
 // containers that only the host pod has, but not warnings: the pod may wait for such a container.
-// It hides all Events of ephemeral containers that an operator has added.
-func (e events) isHidden(host *corev1.Event, pod *corev1.Pod) bool {
+// It hides all Events of ephemeral containers that an operator has added, also under a name that the tenant uses
+// later.
+func (e events) isHidden(s syncer.Scope, host *corev1.Event, pod *corev1.Pod) (bool, error) {
 	if host.Reason == scheduled && e.usesVirtualScheduler(pod) {
-		return true
+		return true, nil
 	}
 	list, name, _ := strings.Cut(strings.TrimSuffix(host.InvolvedObject.FieldPath, "}"), "{")
 	containers := map[string][]corev1.Container{"spec.initContainers": pod.Spec.InitContainers, "spec.containers": pod.Spec.Containers}
 	known, isList := containers[list]
 	if list == "spec.ephemeralContainers" {
-		return !slices.ContainsFunc(pod.Spec.EphemeralContainers, func(c corev1.EphemeralContainer) bool { return c.Name == name })
+		copied := &corev1.Pod{}
+		key := types.NamespacedName{Namespace: s.Cluster.Namespace, Name: host.InvolvedObject.Name}
+		found, err := lookUp(s, syncer.Host, key, copied)
+		return !found || !translate.IsTenantsDebugContainer(copied, name), err
 	}
 	return host.Type == corev1.EventTypeNormal && isList &&
-		!slices.ContainsFunc(known, func(c corev1.Container) bool { return c.Name == name })
+		!slices.ContainsFunc(known, func(c corev1.Container) bool { return c.Name == name }), nil
 }
 
 // fillVirtualEvent fills in the virtual event.

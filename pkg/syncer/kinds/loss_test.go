@@ -34,7 +34,7 @@ func outlives() map[string]string {
 	const event = "Events expire by themselves"
 	return map[string]string{
 		"events/scheduled-by-host": event, "events/series": event, "events/mount": event, "events/provisioner": event, "events/injected-fails": event,
-		"events/long-name": event, "events/ingress": event, "events/claim-source": event, "events/resource-claim": event,
+		"events/long-name": event, "events/debug": event, "events/ingress": event, "events/claim-source": event, "events/resource-claim": event,
 		"snapshotevents/failed": event, "snapshotevents/again": event,
 		"hostconfigmaps/tenants-own": "it is the tenant's", "runtimeclasses/tenants-own": "it is the tenant's",
 	}
