@@ -1,8 +1,14 @@
 package translate
 
 import (
+	"cmp"
+	"slices"
+	"strings"
+
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
+
+	"github.com/sublet-dev/sublet/api/labels"
 )
 
 // IngressSpec returns the spec of the host copy of an Ingress. It refers to the host copies of the
@@ -72,4 +78,13 @@ func IngressHosts(spec *networkingv1.IngressSpec) []string {
 		hosts.Insert("")
 	}
 	return sets.List(hosts)
+}
+
+// HostText returns the text of a host name. An empty one, which means all names, is "*".
+func HostText(host string) string { return cmp.Or(host, "*") }
+
+// ClaimsHost reports whether an Ingress on the host has been found to be the only one with a host name, see
+// [labels.ClaimedHosts].
+func ClaimsHost(ingress *networkingv1.Ingress, host string) bool {
+	return slices.Contains(strings.Split(ingress.Annotations[labels.ClaimedHosts], ","), HostText(host))
 }

@@ -62,7 +62,7 @@ func (n *Names) Taken(ctx context.Context, hosts []string, own *networkingv1.Ing
 				continue
 			}
 			for _, host := range translate.IngressHosts(&other.Spec) {
-				if slices.Contains(hosts, host) && (own == nil || beats(other, own)) {
+				if slices.Contains(hosts, host) && (own == nil || beats(other, own, host)) {
 					taken[host] = true
 				}
 			}
@@ -74,13 +74,15 @@ func (n *Names) Taken(ctx context.Context, hosts []string, own *networkingv1.Ing
 }
 
 // beats reports whether another Ingress keeps a host name that own has too. Ingresses outside of
-// virtual clusters keep it, as do those that have passed a lookup already. Otherwise the older
+// virtual clusters keep it, as do those that have claimed it after a lookup. So does own. Otherwise the older
 // one keeps it. Both sides come to the same decision.
-func beats(other, own *networkingv1.Ingress) bool {
-	if other.Labels[labels.Cluster] == "" || other.Annotations[labels.ClaimedHosts] != "" {
+func beats(other, own *networkingv1.Ingress, host string) bool {
+	switch {
+	case other.Labels[labels.Cluster] == "" || translate.ClaimsHost(other, host):
 		return true
-	}
-	if !other.CreationTimestamp.Equal(&own.CreationTimestamp) {
+	case translate.ClaimsHost(own, host):
+		return false
+	case !other.CreationTimestamp.Equal(&own.CreationTimestamp):
 		return other.CreationTimestamp.Before(&own.CreationTimestamp)
 	}
 	return strings.Compare(string(other.UID), string(own.UID)) < 0

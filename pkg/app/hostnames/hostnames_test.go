@@ -48,15 +48,16 @@ func ingress(cluster, uid string, age int, hosts ...string) networkingv1.Ingress
 	return made
 }
 
-// lookedUp returns an Ingress that has been found to have its names.
-func lookedUp(i networkingv1.Ingress) networkingv1.Ingress {
-	i.Annotations[labels.ClaimedHosts] = "looked up"
+// lookedUp returns an Ingress that has claimed host names, with commas between them.
+func lookedUp(i networkingv1.Ingress, hosts string) networkingv1.Ingress {
+	i.Annotations = map[string]string{labels.ClaimedHosts: hosts}
 	return i
 }
 
 func TestTaken(t *testing.T) {
 	t.Parallel()
 	own := ingress("mine", "m", 5, "a.example.com")
+	claimed := lookedUp(own, "a.example.com")
 	for _, c := range []struct {
 		reason string
 		host   pages
@@ -75,7 +76,11 @@ func TestTaken(t *testing.T) {
 		{"both created it, the other one after", pages{ingress("other", "x", 6, "a.example.com")}, &own, []string{"a.example.com"}, nil},
 		{"in the same second, the smaller UID", pages{ingress("other", "a", 5, "a.example.com")}, &own, []string{"a.example.com"}, []string{"a.example.com"}},
 		{"in the same second, the larger UID", pages{ingress("other", "z", 5, "a.example.com")}, &own, []string{"a.example.com"}, nil},
-		{"the other one was looked up first", pages{lookedUp(ingress("other", "z", 6, "a.example.com"))}, &own, []string{"a.example.com"}, []string{"a.example.com"}},
+		{"the other one was looked up first", pages{lookedUp(ingress("other", "z", 6, "a.example.com"), "a.example.com")}, &own, []string{"a.example.com"}, []string{"a.example.com"}},
+		{"the other one was looked up with another name first", pages{lookedUp(ingress("other", "z", 6, "a.example.com", "b.example.com"), "b.example.com")},
+			&own, []string{"a.example.com"}, nil},
+		{"this one was looked up first, and gets a name more", pages{ingress("other", "a", 4, "a.example.com", "b.example.com")},
+			&claimed, []string{"a.example.com", "b.example.com"}, []string{"b.example.com"}},
 		{"the operator knows nothing of lookups", pages{ingress("", "z", 6, "a.example.com")}, &own, []string{"a.example.com"}, []string{"a.example.com"}},
 	} {
 		got, err := hostnames.New(c.host, "mine").Taken(t.Context(), c.hosts, c.own)

@@ -1,7 +1,6 @@
 package kinds
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -36,7 +35,7 @@ func Ingresses(o Options) syncer.Resource[*networkingv1.Ingress, *networkingv1.I
 		Load:  i.load,
 		Want: func(s syncer.Scope, _, host *networkingv1.Ingress) (bool, error) {
 			state := syncer.Loaded[ingressState](s)
-			return state.isHosts && (host == nil || len(state.taken) == 0 || host.Annotations[labels.ClaimedHosts] != ""), nil
+			return state.isHosts && (host == nil || len(state.taken) == 0 || claimsAll(host)), nil
 		},
 		Down: i.fill,
 		Up: func(_ syncer.Scope, host, virtual *networkingv1.Ingress) error {
@@ -120,10 +119,9 @@ func (i ingresses) fill(s syncer.Scope, virtual, host *networkingv1.Ingress) err
 	state := syncer.Loaded[ingressState](s)
 	if len(state.taken) > 0 {
 		return &translate.UnsupportedError{Problems: []error{fmt.Errorf(
-			"spec.rules: the host name %s belongs to an Ingress of somebody else on the host; use another one", cmp.Or(state.taken[0], allHosts))}}
+			"spec.rules: the host name %s belongs to an Ingress of somebody else on the host; use another one", translate.HostText(state.taken[0]))}}
 	}
-	hosts := joinHosts(translate.IngressHosts(&virtual.Spec))
-	isLookedUp := host.UID != "" && joinHosts(translate.IngressHosts(&host.Spec)) == hosts
+	claimed := i.claimedHosts(virtual, host)
 	host.Labels = translate.SyncLabels(host.Labels, virtual.Labels)
 	host.Annotations = translate.SyncAnnotations(host.Annotations, virtual.Annotations, i.rules.PassesAnnotation)
 	byHost := host.Spec.IngressClassName
@@ -135,20 +133,36 @@ func (i ingresses) fill(s syncer.Scope, virtual, host *networkingv1.Ingress) err
 	}
 	host.Spec.IngressClassName = class
 	delete(host.Annotations, labels.ClaimedHosts)
-	if isLookedUp && i.names != nil {
-		metav1.SetMetaDataAnnotation(&host.ObjectMeta, labels.ClaimedHosts, hosts)
+	if len(claimed) > 0 {
+		metav1.SetMetaDataAnnotation(&host.ObjectMeta, labels.ClaimedHosts, joinHosts(claimed))
 	}
 	return nil
 }
 
-// allHosts replaces the empty host name, which means all.
-const allHosts = "*"
+// claimedHosts returns the host names of an Ingress that its copy claims. These are all if the copy has been
+// looked up with them, and else those that it has claimed before. Without that, a change of one name would open
+// the others to an older Ingress of another tenant.
+func (i ingresses) claimedHosts(virtual, host *networkingv1.Ingress) []string {
+	if i.names == nil || host.UID == "" {
+		return nil
+	}
+	hosts := translate.IngressHosts(&virtual.Spec)
+	if slices.Equal(translate.IngressHosts(&host.Spec), hosts) {
+		return hosts
+	}
+	return slices.DeleteFunc(hosts, func(name string) bool { return !translate.ClaimsHost(host, name) })
+}
+
+// claimsAll reports whether a copy claims all host names that it has.
+func claimsAll(host *networkingv1.Ingress) bool {
+	return !slices.ContainsFunc(translate.IngressHosts(&host.Spec), func(name string) bool { return !translate.ClaimsHost(host, name) })
+}
 
 // joinHosts returns host names as one text.
 func joinHosts(hosts []string) string {
 	names := make([]string, len(hosts))
 	for i, host := range hosts {
-		names[i] = cmp.Or(host, allHosts)
+		names[i] = translate.HostText(host)
 	}
 	return strings.Join(names, ",")
 }
