@@ -54,12 +54,12 @@ func (c claimCheck) checkClaims(ctx context.Context, a admission.Attributes, o a
 	return decision, err
 }
 
-// changesClass reports whether a claim names another storage class. An update of its status may change the
-// annotation with the class.
+// changesClass reports whether a claim names another storage class, or none any more. An update of its status may
+// change the annotation with the class. Without a class, a new host claim gets the default class of the host.
 func changesClass(old, claim *corev1.PersistentVolumeClaim) bool {
-	before, _ := translate.ClaimClass(old.Annotations, &old.Spec)
+	before, wasNamed := translate.ClaimClass(old.Annotations, &old.Spec)
 	after, isNamed := translate.ClaimClass(claim.Annotations, &claim.Spec)
-	return isNamed && before != after
+	return before != after || wasNamed != isNamed
 }
 
 // check evaluates new claims.

@@ -255,6 +255,7 @@ func TestClaimStatus(t *testing.T) {
 		"Hidden":    {old: claim("slow", nil), now: annotated("secret"), denied: true},
 		"Empty":     {old: claim("slow", nil), now: annotated(""), denied: true},
 		"ByHand":    {old: annotated("slow"), now: annotated("by-hand"), denied: true},
+		"Unnamed":   {old: annotated("slow"), now: claim("", func(c *corev1.PersistentVolumeClaim) { c.Spec.StorageClassName = nil }), denied: true},
 		"Shown":     {old: claim("slow", nil), now: annotated("fast")},
 		"Unchanged": {old: annotated("gone"), now: annotated("gone")},
 		"Label": {old: annotated("gone"), now: claim("slow", func(c *corev1.PersistentVolumeClaim) {
