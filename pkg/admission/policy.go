@@ -34,6 +34,9 @@ type PolicyOptions struct {
 	// must not depend on a user name, which a tenant can impersonate. Controllers of the process
 	// are not exempt, because they act for the tenant. Default: no request does.
 	IsSyncer func(ctx context.Context) bool
+	// Sent returns what the syncer has sent, if the tenant has altered it. The alterations are not exempt.
+	// Default: nothing is altered.
+	Sent SentObject
 	// Checks are the checks of requests. Default: none.
 	Checks Checks
 }
@@ -99,7 +102,11 @@ func Policy(options PolicyOptions) admission.ValidationInterface {
 // Validate implements [admission.ValidationInterface].
 func (p *policyPlugin) Validate(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces) error {
 	if p.options.IsSyncer(ctx) {
-		return nil
+		sent := p.options.Sent.of(ctx)
+		if sent == nil {
+			return nil
+		}
+		a = alteredFrom(a, sent)
 	}
 	var decision Decision
 	if check, found := p.options.Checks[a.GetResource().GroupResource()]; found {

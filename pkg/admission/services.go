@@ -37,6 +37,9 @@ type ServiceOptions struct {
 	// IsSyncer reports whether a request comes from the syncer, for which no rule holds.
 	// Default: no request does.
 	IsSyncer func(ctx context.Context) bool
+	// Sent returns what the syncer has sent, if the tenant has altered it. Rules hold for the alterations.
+	// Default: nothing is altered.
+	Sent SentObject
 }
 
 // ServiceSteps are the steps of [Services].
@@ -44,6 +47,7 @@ type ServiceSteps struct {
 	host     HostFirst
 	rules    *policy.Services
 	isSyncer func(ctx context.Context) bool
+	sent     SentObject
 }
 
 // Services returns the admission steps that create the host Service before the virtual one, and copy the
@@ -54,7 +58,7 @@ type ServiceSteps struct {
 // If the virtual Service cannot be stored, the engine deletes the host Service. After a failed update, it
 // applies the stored virtual Service again.
 func Services(options ServiceOptions) *ServiceSteps {
-	steps := &ServiceSteps{host: options.Host, rules: options.Rules, isSyncer: options.IsSyncer}
+	steps := &ServiceSteps{host: options.Host, rules: options.Rules, isSyncer: options.IsSyncer, sent: options.Sent}
 	if steps.isSyncer == nil {
 		steps.isSyncer = func(context.Context) bool { return false }
 	}
@@ -78,7 +82,7 @@ func (p *ServiceSteps) Prepare(ctx context.Context, a admission.Attributes, o ad
 		virtual.Spec = old.Spec // The API server stores no other with a status.
 	}
 	old = ifEvaluated(old)
-	if err := p.check(ctx, a, old, virtual); err != nil {
+	if err := p.check(ctx, a, o, old, virtual); err != nil {
 		return false, err
 	}
 	if virtual.Spec.Type == corev1.ServiceTypeExternalName || a.GetSubresource() != "" {
@@ -103,10 +107,22 @@ func ifEvaluated(old *corev1.Service) *corev1.Service {
 	return old
 }
 
-// check denies a Service that the rules do not allow.
-func (p *ServiceSteps) check(ctx context.Context, a admission.Attributes, old, virtual *corev1.Service) error {
-	if p.rules == nil || p.isSyncer(ctx) {
+// check denies a Service that the rules do not allow. Of a write of the syncer it checks what the tenant has
+// altered.
+func (p *ServiceSteps) check(ctx context.Context, a admission.Attributes, o admission.ObjectInterfaces, old, virtual *corev1.Service) error {
+	if p.rules == nil {
 		return nil
+	}
+	if p.isSyncer(ctx) {
+		sent := p.sent.of(ctx)
+		if sent == nil {
+			return nil
+		}
+		var err error
+		if old, err = toV1[corev1.Service](sent, o); err != nil {
+			return err
+		}
+		old = ifEvaluated(old)
 	}
 	for _, text := range p.rules.Warnings(old, virtual) {
 		warning.AddWarning(ctx, "", text)

@@ -242,6 +242,7 @@ func (a *openApp) admission() []controlplane.Plugin {
 	}
 	plugins = append(plugins, []controlplane.Plugin{{Name: "SubletPolicy", Interface: admission.Policy(admission.PolicyOptions{
 		IsSyncer: isSyncer,
+		Sent:     controlplane.SentObject,
 		Checks:   a.policyChecks(),
 	})}, {Name: "SubletNodes", Interface: admission.Nodes(admission.NodeOptions{
 		IsSyncer: isSyncer,
@@ -260,7 +261,7 @@ func (a *connectedApp) hostFirstSteps() []controlplane.HostFirst {
 	var steps []controlplane.HostFirst
 	if a.values.Sync.IsEnabled("sync.toHost.services") {
 		steps = append(steps, admission.Services(admission.ServiceOptions{
-			Host: a.hostFirst, Rules: policy.NewServices(a.values.Policies.Services), IsSyncer: isSyncer,
+			Host: a.hostFirst, Rules: policy.NewServices(a.values.Policies.Services), IsSyncer: isSyncer, Sent: controlplane.SentObject,
 		}))
 	}
 	if a.values.Sync.ToHost.PersistentVolumes.Enabled {

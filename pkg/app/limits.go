@@ -15,7 +15,8 @@ import (
 )
 
 // runLimits mirrors the limits of the host namespace to the tenant during one leader term.
-// virtual has the identity of the syncer, which alone may write the mirror.
+// virtual has the identity of the syncer, which alone may write the mirror. Admission of the tenant does
+// not apply to it, as no policy would let the syncer write what that alters.
 func (a *connectedApp) runLimits(ctx context.Context, engine *syncer.Engine, virtual *rest.Config) error {
 	virtualClient, err := kubernetes.NewForConfig(virtual)
 	if err != nil {

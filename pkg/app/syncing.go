@@ -127,7 +127,8 @@ func (a *builtApp) syncAlone(ctx context.Context) error {
 
 // termParts returns the parts that run next to the engine during one leader term.
 func (a *builtApp) termParts(s *session) []lifecycle.Part {
-	mirror := func(ctx context.Context) error { return a.runLimits(ctx, s.engine, s.virtual) }
+	keeper := a.controlPlane.KeeperConfig(syncerUser)
+	mirror := func(ctx context.Context) error { return a.runLimits(ctx, s.engine, keeper) }
 	parts := append([]lifecycle.Part{{Name: "limits", Run: mirror}}, s.scheduling.parts(a.health)...)
 	if policy.ServesSnapshots(a.values) {
 		parts = append(parts, lifecycle.Part{Name: "definitions", Run: func(ctx context.Context) error { return runDefinitions(ctx, s.virtual) }})

@@ -376,10 +376,7 @@ func (a *assembly) access(config *genericapiserver.Config, opts options.Complete
 // server starts, they use the full chain: it answers 503 instead of 404 for resources that are not
 // installed yet.
 func (a *assembly) handlerChain(api http.Handler, config *genericapiserver.Config) http.Handler {
-	if len(a.config.HostFirst) > 0 {
-		api = withRequestState(api)
-	}
-	api = a.withBoundedAggregation(a.withComponents(api))
+	api = a.withBoundedAggregation(a.withComponents(withRequestState(api)))
 	inProcess := loopbackChain(api, config)
 	api = a.withRequestMemory(api, config.LongRunningFunc)
 	if wrap := a.config.WrapAPI; wrap != nil {

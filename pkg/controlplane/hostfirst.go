@@ -57,6 +57,15 @@ type requestKey struct{}
 type requestState struct {
 	// validated reports that a dry run has passed all validating steps.
 	validated bool
+	// sent maps an admission plugin that a tenant configures -> the object before the plugin altered it. See
+	// [SentObject].
+	sent map[string]runtime.Object
+}
+
+// requestStateOf returns the state of a request, nil for one that has none.
+func requestStateOf(ctx context.Context) *requestState {
+	state, _ := ctx.Value(requestKey{}).(*requestState)
+	return state
 }
 
 // withRequestState adds a [requestState] to the context of each request.
@@ -80,7 +89,7 @@ func (c *hostFirstChain) Admit(ctx context.Context, a admission.Attributes, o ad
 	if dryRunOf(ctx) != nil {
 		return nil // The original request has changed the object already.
 	}
-	state, _ := ctx.Value(requestKey{}).(*requestState)
+	state := requestStateOf(ctx)
 	if state != nil {
 		state.validated = false // An update is tried again if the object has changed.
 	}
@@ -118,7 +127,7 @@ func (c *hostFirstChain) Validate(ctx context.Context, a admission.Attributes, o
 	if r := dryRunOf(ctx); r != nil {
 		return chain.Validate(r.ctx, r.original(a), o)
 	}
-	if state, ok := ctx.Value(requestKey{}).(*requestState); ok && state.validated {
+	if state := requestStateOf(ctx); state != nil && state.validated {
 		return nil
 	}
 	return chain.Validate(ctx, a, o)

@@ -31,6 +31,8 @@ func isTenantAdmission(plugin string) bool {
 // bypass it. Otherwise a policy could prevent the control plane from starting, and nobody could
 // delete that policy.
 //
+// Other writes of the syncer pass through it. What it alters is recorded for [SentObject].
+//
 // Writes of the syncer to copies of host objects bypass it too. The mark of a copy proves that the
 // operator shares the object. Otherwise a tenant could make the syncer mark an object with another
 // name or content, or prevent the deletion of a copy.
@@ -38,11 +40,14 @@ func exemptOwnRequests(plugin admission.Interface, name string) admission.Interf
 	if !isTenantAdmission(name) {
 		return plugin
 	}
-	return exemptingPlugin{plugin}
+	return exemptingPlugin{plugin, name}
 }
 
 // exemptingPlugin calls a plugin for all requests that are not exempt.
-type exemptingPlugin struct{ admission.Interface }
+type exemptingPlugin struct {
+	admission.Interface
+	name string
+}
 
 var (
 	_ admission.MutationInterface   = exemptingPlugin{}
@@ -55,7 +60,16 @@ func (p exemptingPlugin) Admit(ctx context.Context, a admission.Attributes, o ad
 	if !ok || isExempt(ctx, a) {
 		return nil
 	}
-	return plugin.Admit(ctx, a, o)
+	state := requestStateOf(ctx)
+	if state == nil || a.GetObject() == nil || !loopback.KeepsCopies(ctx) {
+		return plugin.Admit(ctx, a, o)
+	}
+	read := &readAttributes{Attributes: a}
+	if err := plugin.Admit(ctx, read, o); err != nil {
+		return err
+	}
+	state.recordAlteration(p.name, read)
+	return nil
 }
 
 // Validate asks the plugin, if it validates.

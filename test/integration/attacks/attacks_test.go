@@ -34,7 +34,7 @@ func attackAll(t *testing.T, s *site) {
 		"Pods": deniedPods, "DebugContainer": deniedDebugContainer, "Bindings": deniedBindings, "Image": refusedImage,
 		"Services": deniedServices, "MarkedServices": deniedMarkedServices, "ExternalNames": uncopiedNames, "Balancers": unservedBalancers,
 		"Claims": deniedClaims, "Slices": deniedSlices, "StaleAddress": removedAddress, "Queues": deniedQueues, "Replicas": deniedReplicas, "ScheduleTime": deniedScheduleTime,
-		"Nodes": deniedNodes, "CopyAdmission": untouchedCopies, "Aggregation": deniedAggregation, "Certificates": deniedCertificates, "NoEffect": warnedKinds,
+		"Nodes": deniedNodes, "CopyAdmission": untouchedCopies, "AlteredWrites": evaluatedAlterations, "Aggregation": deniedAggregation, "Certificates": deniedCertificates, "NoEffect": warnedKinds,
 		"PodFields": harmlessPodFields, "References": harmlessReferences, "AccountToken": harmlessAccountToken, "Marks": harmlessMarks,
 		"Names": distinctNames, "ReleaseObjects": untouchedRelease, "HostOnly": droppedSources,
 		"Strangers": strangers, "NodeProxy": closedNodeProxy, "HostToken": tokenOnHost, "NodeIdentity": hiddenIdentity, "Account": boundedAccount,
