@@ -86,6 +86,7 @@ var rules = map[string]rule{
 	"pkg/controlplane/audit":          {code: []string{"api/config/v1alpha1", "k8s.io/apiserver"}, tests: []string{"test/await"}},
 	"pkg/controlplane/authentication": {code: []string{"api/config/v1alpha1", "api/syncz", "k8s.io/apiserver"}, tests: []string{"test/await", "test/oidc"}},
 	"pkg/controlplane/encryption":     {code: []string{"pkg/meter", "api/syncz", "k8s.io/apiserver"}, tests: []string{"pkg/storage"}},
+	"pkg/controlplane/quantities":     {},
 	"pkg/controlplane/queues":         {},
 	"pkg/controlplane/requestmemory":  {code: []string{"pkg/meter", "k8s.io/apiserver"}},
 	"pkg/controlplane/informers":      {code: []string{"k8s.io/apiserver", "k8s.io/kubernetes"}},

@@ -42,7 +42,8 @@ import (
 	"github.com/sublet-dev/sublet/pkg/controlplane/loopback"
 	"github.com/sublet-dev/sublet/pkg/controlplane/openapi"
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
-	_ "github.com/sublet-dev/sublet/pkg/controlplane/queues" // no metrics of upstream's queues
+	_ "github.com/sublet-dev/sublet/pkg/controlplane/quantities" // no endless decoding
+	_ "github.com/sublet-dev/sublet/pkg/controlplane/queues"     // no metrics of upstream's queues
 	"github.com/sublet-dev/sublet/pkg/controlplane/requestmemory"
 )
 

@@ -60,6 +60,7 @@ func NewPods(settings v1alpha1.Policies, o PodOptions) *Pods {
 			unsupported(o.ResourceClaims),
 			deviceClassResources,
 			mirrorPods,
+			podQuantities,
 		},
 		limit: pods.MaxGracePeriodSeconds,
 	}
