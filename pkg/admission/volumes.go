@@ -25,6 +25,7 @@ func addVolumeChecks(checks Checks, settings *v1alpha1.Config, host HostView) {
 	}
 	c := claimCheck{rules: policy.NewClaims(settings), host: host}
 	checks.Add(corev1.Resource("persistentvolumeclaims"), c.checkClaims)
+	checks.Add(corev1.Resource("persistentvolumeclaims"), checkClaimQuantities)
 	checks.Add(corev1.Resource("persistentvolumes"), checkVolumes(settings.Sync.ToHost.PersistentVolumes.Enabled))
 	checks.Add(corev1.Resource("pods"), c.checkPods)
 	checks.Add(appsv1.Resource("statefulsets"), c.checkStatefulSets)
@@ -34,6 +35,15 @@ func addVolumeChecks(checks Checks, settings *v1alpha1.Config, host HostView) {
 type claimCheck struct {
 	rules *policy.Claims
 	host  HostView
+}
+
+// checkClaimQuantities evaluates the sizes of a claim that is created or expanded.
+func checkClaimQuantities(_ context.Context, a admission.Attributes, o admission.ObjectInterfaces) (Decision, error) {
+	claim, old, err := writtenObject[corev1.PersistentVolumeClaim](a, o)
+	if err != nil || claim == nil || old != nil && apiequality.Semantic.DeepEqual(old.Spec.Resources, claim.Spec.Resources) {
+		return Decision{}, err
+	}
+	return Decision{Violations: policy.Quantities("spec.resources", &claim.Spec.Resources)}, nil
 }
 
 // checkClaims evaluates claims.

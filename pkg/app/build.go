@@ -240,7 +240,7 @@ func (a *openApp) admission() []controlplane.Plugin {
 			InternalUser: internalUser,
 		})})
 	}
-	plugins = append(plugins, []controlplane.Plugin{{Name: "SubletPolicy", Interface: admission.Policy(admission.PolicyOptions{
+	plugins = append(plugins, []controlplane.Plugin{{Name: "SubletCosts", Interface: admission.Costs()}, {Name: "SubletPolicy", Interface: admission.Policy(admission.PolicyOptions{
 		IsSyncer: isSyncer,
 		Sent:     controlplane.SentObject,
 		Checks:   a.policyChecks(),

@@ -1,0 +1,100 @@
+package admission
+
+import (
+	"context"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
+	"slices"
+	"strconv"
+
+	certificatesv1 "k8s.io/api/certificates/v1"
+	"k8s.io/apiserver/pkg/admission"
+
+	"github.com/sublet-dev/sublet/pkg/policy"
+)
+
+const (
+	// maxKeyBits is the maximum size of the RSA key of a certificate signing request. The API server verifies its
+	// signature, for which a key of a megabyte takes hours.
+	maxKeyBits = 16384
+	// maxRegexBytes is the maximum size of the compiled regular expressions of an object. Each start compiles them.
+	maxRegexBytes = 16 << 20
+)
+
+// Costs returns the admission plugin that denies objects that the API server cannot validate in time. It mutates
+// nothing, but runs as a mutating step, because validation by the resource precedes the validating ones.
+func Costs() admission.MutationInterface {
+	return costs{admission.NewHandler(admission.Create, admission.Update)}
+}
+
+// costs is the plugin of [Costs].
+type costs struct{ *admission.Handler }
+
+// Admit implements [admission.MutationInterface].
+func (costs) Admit(_ context.Context, a admission.Attributes, o admission.ObjectInterfaces) error {
+	var violations []policy.Violation
+	var err error
+	switch {
+	case a.GetSubresource() != "":
+	case hasRegexes(a.GetResource().Group):
+		violations = checkRegexes(a)
+	case a.GetOperation() == admission.Create && a.GetResource().GroupResource() == certificatesv1.Resource("certificatesigningrequests"):
+		violations, err = checkKey(a, o)
+	}
+	if err != nil || len(violations) == 0 {
+		return err
+	}
+	return deny(a, "%s", policy.Message(violations))
+}
+
+// hasRegexes reports whether the API server compiles regular expressions in objects of a group.
+func hasRegexes(group string) bool {
+	return slices.Contains([]string{"apiextensions.k8s.io", "admissionregistration.k8s.io", "resource.k8s.io"}, group)
+}
+
+// checkRegexes denies an object whose regular expressions take too much memory. An update may leave them as they are.
+func checkRegexes(a admission.Attributes) []policy.Violation {
+	cost := regexCost(a.GetObject())
+	if cost <= maxRegexBytes || a.GetOldObject() != nil && cost <= regexCost(a.GetOldObject()) {
+		return nil
+	}
+	return []policy.Violation{{
+		Field: "spec", Value: "regular expressions of " + strconv.FormatInt(cost>>20, 10) + " MiB",
+		Detail: "the control plane has them in memory; repeat less, as with {1,1000}, so that they take at most " +
+			strconv.Itoa(maxRegexBytes>>20) + " MiB",
+	}}
+}
+
+// checkKey denies a certificate signing request with a very large key.
+func checkKey(a admission.Attributes, o admission.ObjectInterfaces) ([]policy.Violation, error) {
+	request, err := toV1[certificatesv1.CertificateSigningRequest](a.GetObject(), o)
+	if err != nil {
+		return nil, err
+	}
+	bits := keyBits(request.Spec.Request)
+	if bits <= maxKeyBits {
+		return nil, nil
+	}
+	return []policy.Violation{{
+		Field: "spec.request", Value: "RSA key of " + strconv.Itoa(bits) + " bits",
+		Detail: "the control plane verifies its signature; use a key of at most " + strconv.Itoa(maxKeyBits) + " bits",
+	}}, nil
+}
+
+// keyBits returns the size of the RSA key of a request in bits. It is 0 for another key, and for an invalid request, which
+// the API server denies.
+func keyBits(text []byte) int {
+	block, _ := pem.Decode(text)
+	if block == nil {
+		return 0
+	}
+	request, err := x509.ParseCertificateRequest(block.Bytes)
+	if err != nil {
+		return 0
+	}
+	if key, ok := request.PublicKey.(*rsa.PublicKey); ok {
+		return key.N.BitLen()
+	}
+	return 0
+}
