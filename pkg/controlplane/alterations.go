@@ -29,8 +29,8 @@ func SentObject(ctx context.Context) runtime.Object {
 
 // readAttributes are attributes that have the object as it was when a plugin first read it.
 //
-// Upstream's plugins read it once if no webhook or policy matches the request, and more than once otherwise: to
-// convert it and to put the result back. A comparison takes as long as all other admission, so it is left out then.
+// Upstream's plugins read it once if no webhook or policy matches the request. Otherwise they also convert it and
+// put the result back. A comparison takes as long as all other admission, so it is only made then.
 type readAttributes struct {
 	admission.Attributes
 
