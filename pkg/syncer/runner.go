@@ -176,12 +176,12 @@ func (r *runner) processWorkItem(ctx context.Context, key types.NamespacedName) 
 	r.mu.Unlock()
 	var lastWrite time.Time
 	after, err := r.reconcileKey(ctx, key, func() { lastWrite = r.clock.Now() })
-	if ctx.Err() != nil {
-		return false // It failed because the engine stops.
-	}
 	wrote := !lastWrite.IsZero()
 	if wrote && announced {
 		observeLatency(r.kind.name, lastWrite.Sub(since))
+	}
+	if ctx.Err() != nil {
+		return false // It failed because the engine stops.
 	}
 	if wrote && scanned && !announced {
 		r.countMismatch()
