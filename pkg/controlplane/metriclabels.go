@@ -86,6 +86,7 @@ func flowControlNames() (levels, flows []string) {
 	return levels, flows
 }
 
+// subresources returns the names of all built-in subresources.
 func subresources() []string {
 	return []string{
 		"approval", "attach", "binding", "ephemeralcontainers", "eviction", "exec", "finalize", "log", "portforward", "proxy",

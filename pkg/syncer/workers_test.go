@@ -2,7 +2,7 @@ package syncer
 
 import (
 	"testing"
-	"time"
+	"testing/synctest"
 
 	"k8s.io/client-go/util/workqueue"
 )
@@ -11,52 +11,54 @@ import (
 // work at the same time.
 func TestWorkersStartWithKeys(t *testing.T) {
 	t.Parallel()
-	const limit, keys = 3, 9
-	queue := workqueue.NewTyped[int]()
-	w := workers{limit: limit}
-	entered, leave := make(chan int), make(chan struct{})
-	var work func()
-	work = func() {
-		for {
-			key, shutdown := queue.Get()
-			if shutdown {
-				return
-			}
-			w.takeKey(work)
-			entered <- key
-			<-leave
-			queue.Done(key)
-			if !w.awaitKey() {
-				return
+	synctest.Test(t, func(t *testing.T) {
+		const limit, keys = 3, 9
+		queue := workqueue.NewTyped[int]()
+		w := workers{limit: limit}
+		entered, leave := make(chan int), make(chan struct{})
+		var work func()
+		work = func() {
+			for {
+				key, shutdown := queue.Get()
+				if shutdown {
+					return
+				}
+				w.takeKey(work)
+				entered <- key
+				<-leave
+				queue.Done(key)
+				if !w.awaitKey() {
+					return
+				}
 			}
 		}
-	}
-	w.start(work)
-	for key := range keys {
-		queue.Add(key)
-	}
-	for range limit {
-		<-entered
-	}
-	select {
-	case <-entered:
-		t.Error("More workers than the limit")
-	case <-time.After(50 * time.Millisecond): // It cannot happen later either, as nobody has left.
-	}
-	for range keys - limit {
-		leave <- struct{}{}
-		<-entered
-	}
-	for range limit {
-		leave <- struct{}{}
-	}
-	for deadline := time.Now().Add(awaitTimeout); w.count() != 1; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%d workers wait for keys", w.count())
+		w.start(work)
+		for key := range keys {
+			queue.Add(key)
 		}
-	}
-	queue.ShutDown()
-	w.group.Wait()
+		for range limit {
+			<-entered
+		}
+		synctest.Wait()
+		select {
+		case <-entered:
+			t.Error("More workers than the limit")
+		default:
+		}
+		for range keys - limit {
+			leave <- struct{}{}
+			<-entered
+		}
+		for range limit {
+			leave <- struct{}{}
+		}
+		synctest.Wait()
+		if got := w.count(); got != 1 {
+			t.Errorf("%d workers wait for keys", got)
+		}
+		queue.ShutDown()
+		w.group.Wait()
+	})
 }
 
 // count returns how many workers run.
