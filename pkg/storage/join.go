@@ -25,7 +25,7 @@ const (
 	joinRetry = 500 * time.Millisecond
 	// leaderPatience is how long a start waits for a leader before it reports the wait.
 	leaderPatience = 5 * time.Second
-	// nameRetry is the time between two checks whether a new member has its name in the store.
+	// nameRetry is the time between two checks whether a member has its name in the store.
 	nameRetry = 100 * time.Millisecond
 )
 
@@ -224,12 +224,13 @@ func (e *Etcd) awaitReady(ctx context.Context) error {
 	}
 }
 
-// watchName returns a channel that closes when a new member has its name in the store. etcd
-// writes the name and waits until it has applied that entry. If the entry is part of the
-// snapshot that the member gets, etcd waits in vain and tries again after 7 s.
+// watchName returns a channel that closes when a member among others has its name in the store.
+// At each start, etcd writes the name and waits until it has applied that entry. If the message
+// to the leader is lost, or if the entry is part of a snapshot that the member gets, etcd waits
+// in vain and tries again after 7 s.
 func (e *Etcd) watchName(ctx context.Context) <-chan struct{} {
 	named := make(chan struct{})
-	if len(e.Member.join) == 0 {
+	if len(e.Member.join) == 0 && len(e.Known.Others) == 0 {
 		return named
 	}
 	go func() {
