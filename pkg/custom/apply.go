@@ -33,6 +33,7 @@ func (p *Plan) Check(object map[string]any, namespace string) []Problem {
 	w.checkAllowed(p.allowed, object, "")
 	refused := w.problems
 	w.visit(p.root, object, "", nil)
+	w.checkQuantities(p.quantities, object, "")
 	return withoutBelow(w.problems, refused)
 }
 

@@ -54,6 +54,9 @@ properties:
       secrets: {type: object, additionalProperties: {type: object, properties: {mode: {type: integer}}}}
       peerRefs: {type: object, additionalProperties: {type: string}}
       envSecretRefs: {type: object, additionalProperties: {type: object, properties: {name: {type: string}, key: {type: string}}}}
+      memory: {x-kubernetes-int-or-string: true}
+      limits: {type: object, additionalProperties: {x-kubernetes-int-or-string: true}}
+      steps: {type: array, items: {type: object, properties: {cpu: {x-kubernetes-int-or-string: true}, note: {type: string}}}}
       secretPorts: {type: object, additionalProperties: {type: integer}}
 `
 

@@ -31,7 +31,9 @@ type Plan struct {
 	allowsHost func(host string) bool
 	// allowed are the only fields that pass, nil if all pass.
 	allowed *fieldTree
-	images  Images
+	// quantities are the fields that may be quantities.
+	quantities *quantityTree
+	images     Images
 	// maxGrace is how many seconds pods may take to end.
 	maxGrace int64
 }
@@ -161,7 +163,7 @@ func Compile(schema *apiextensionsv1.JSONSchemaProps, o Options) (*Plan, error) 
 	}
 	plan := &Plan{
 		root: root, setting: o.Setting, domain: cmp.Or(o.ClusterDomain, "cluster.local"), shown: o.Shown, allowsHost: o.AllowsHost,
-		allowed: c.allowed, images: o.Images, maxGrace: o.MaxGracePeriodSeconds,
+		allowed: c.allowed, quantities: newQuantityTree(schema), images: o.Images, maxGrace: o.MaxGracePeriodSeconds,
 	}
 	if plan.shown == nil {
 		plan.shown = func(_, _, _ string) bool { return false }

@@ -162,6 +162,9 @@ func TestCheck(t *testing.T) {
 		{"a name that is no text", `{secretName: {a: b}}`, "spec.secretName", "must be a name", false},
 		{"another form than the schema's", `{tls: {a: b}}`, "spec.tls", "does not have the form", false},
 		{"a selector with other keys", `{selector: {matchLabels: {a: b}, matchNames: [a]}}`, "spec.selector", "must be a label selector", false},
+		{"a quantity that takes hours", `{memory: "1e-2000000000"}`, "spec.memory", "compute with it for hours", false},
+		{"such a quantity in a map", `{limits: {cpu: 1, memory: "1e2000000000"}}`, "spec.limits.memory", "compute with it for hours", false},
+		{"such a quantity in a list", `{steps: [{cpu: 1m, note: "1e12345"}, {cpu: "1e12345"}]}`, "spec.steps[1].cpu", "compute with it for hours", false},
 		{"a selector that is left out", `{size: 1}`, "spec.selector", "is left out", false},
 	} {
 		object := objectOf(t, "spec: "+c.object)
@@ -175,6 +178,19 @@ func TestCheck(t *testing.T) {
 		if passes := len(compile(t, true).Check(object, "web")) == 0; passes != c.trusted {
 			t.Errorf("%s: a trusted kind passes it: %t", c.reason, passes)
 		}
+	}
+}
+
+// TestTrustedQuantities denies quantities that take hours where a schema allows anything, too.
+func TestTrustedQuantities(t *testing.T) {
+	t.Parallel()
+	object := objectOf(t, `spec: {selector: {}, anything: {limits: {cpu: "1e-2000000000"}}, free: {a: ["2e12345"], b: 1Gi}}`)
+	var paths []string
+	for _, problem := range compile(t, true).Check(object, "web") {
+		paths = append(paths, problem.Path)
+	}
+	if want := []string{"spec.anything.limits.cpu", "spec.free.a[0]"}; !slices.Equal(paths, want) {
+		t.Errorf("denied: %v, want %v", paths, want)
 	}
 }
 

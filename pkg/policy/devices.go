@@ -30,10 +30,10 @@ type Devices struct {
 func NewDevices(settings v1alpha1.DevicePolicy) Devices { return Devices{settings} }
 
 // Check returns the fields of a ResourceClaim that are not allowed. path is that of its spec,
-// and shows reports whether the tenant sees a device class of the host. CEL expressions pass:
-// the host's scheduler evaluates them, with limits of their cost.
+// and shows reports whether the tenant sees a device class of the host. The host's scheduler
+// evaluates CEL expressions, with limits of their cost, and computes with quantities.
 func (d Devices) Check(path string, spec *resourcev1.ResourceClaimSpec, shows func(class string) (bool, error)) ([]Violation, error) {
-	var violations []Violation
+	violations := Quantities(path, spec)
 	for i := range spec.Devices.Requests {
 		for _, r := range deviceRequests(at(path+".devices.requests", i), &spec.Devices.Requests[i]) {
 			wrong, err := d.checkRequest(r, shows)
@@ -61,18 +61,23 @@ type deviceRequest struct {
 	path, class string
 	adminAccess bool
 	tolerations []resourcev1.DeviceToleration
+	selectors   []resourcev1.DeviceSelector
 }
 
 // deviceRequests returns a request, or its alternatives.
 func deviceRequests(path string, request *resourcev1.DeviceRequest) []deviceRequest {
 	var requests []deviceRequest
 	if e := request.Exactly; e != nil {
-		requests = append(requests, deviceRequest{path + ".exactly", e.DeviceClassName, e.AdminAccess != nil && *e.AdminAccess, e.Tolerations})
+		requests = append(requests, deviceRequest{
+			path: path + ".exactly", class: e.DeviceClassName, adminAccess: e.AdminAccess != nil && *e.AdminAccess,
+			tolerations: e.Tolerations, selectors: e.Selectors,
+		})
 	}
 	for i := range request.FirstAvailable {
 		alternative := &request.FirstAvailable[i]
 		requests = append(requests, deviceRequest{
-			path: at(path+".firstAvailable", i), class: alternative.DeviceClassName, tolerations: alternative.Tolerations,
+			path: at(path+".firstAvailable", i), class: alternative.DeviceClassName,
+			tolerations: alternative.Tolerations, selectors: alternative.Selectors,
 		})
 	}
 	return requests
@@ -105,7 +110,7 @@ func (d Devices) checkRequest(r deviceRequest, shows func(class string) (bool, e
 			Detail: "claims may not tolerate this taint of devices; allowed: " + orNone(d.rules.Tolerations),
 		})
 	}
-	return violations, nil
+	return append(violations, checkExpressions(r.path, r.selectors)...), nil
 }
 
 // deviceClassResources returns the resources of a pod that name a device class. The host would

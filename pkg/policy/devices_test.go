@@ -25,6 +25,12 @@ func TestCheckClaim(t *testing.T) {
 		change(exactly)
 		return resourcev1.DeviceClaim{Requests: []resourcev1.DeviceRequest{{Name: "one", Exactly: exactly}}}
 	}
+	selects := func(expression string) resourcev1.DeviceClaim {
+		return claim(func(r *resourcev1.ExactDeviceRequest) {
+			r.Selectors = []resourcev1.DeviceSelector{{}, {CEL: &resourcev1.CELDeviceSelector{Expression: expression}}}
+		})
+	}
+	costly := []string{"spec.devices.requests[0].exactly.selectors[1].cel.expression"}
 	tolerates := func(key string) resourcev1.DeviceClaim {
 		return claim(func(r *resourcev1.ExactDeviceRequest) { r.Tolerations = []resourcev1.DeviceToleration{{Key: key}} })
 	}
@@ -38,6 +44,18 @@ func TestCheckClaim(t *testing.T) {
 		"Plain": {reason: "a class that is shown, with any CEL expression", claim: claim(func(r *resourcev1.ExactDeviceRequest) {
 			r.Selectors = []resourcev1.DeviceSelector{{CEL: &resourcev1.CELDeviceSelector{Expression: "true"}}}
 		})},
+		"Constants":   {reason: "constants are bounded by their text", claim: selects(`quantity("1Gi").isLessThan(device.capacity["x"].memory) && device.attributes["x"].model.matches("^a{1,3}$") && matches(device.driver, "x")`)},
+		"BuiltRegex":  {reason: "a regular expression of any size", claim: selects(`"x".matches("(?:" + device.driver + "){1000}")`), want: costly},
+		"GlobalRegex": {reason: "it is also a function", claim: selects(`matches("x", device.driver)`), want: costly},
+		"FoundRegex":  {reason: "another function, inside of a macro", claim: selects(`["x"].exists(x, x.find(device.driver) == "y")`), want: costly},
+		"HugeText":    {reason: "a quantity that takes hours", claim: selects(`isQuantity("1e-2000000000")`), want: costly},
+		"BuiltText":   {reason: "such a quantity, put together", claim: selects(`quantity("1e-" + device.driver).isInteger()`), want: costly},
+		"HugeCapacity": {
+			reason: "the host's scheduler compares it", claim: claim(func(r *resourcev1.ExactDeviceRequest) {
+				r.Capacity = &resourcev1.CapacityRequirements{Requests: map[resourcev1.QualifiedName]resource.Quantity{"memory": resource.MustParse("1e40")}}
+			}),
+			want: []string{"spec.devices.requests[0].exactly.capacity.requests[memory]"},
+		},
 		"Hidden": {
 			reason: "a class that the operator keeps for others", claim: claim(func(r *resourcev1.ExactDeviceRequest) { r.DeviceClassName = "hidden" }),
 			want: []string{"spec.devices.requests[0].exactly.deviceClassName"},

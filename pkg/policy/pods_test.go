@@ -92,6 +92,28 @@ func anyContainers(t *rapid.T, least int, name string) []corev1.Container {
 	return containers
 }
 
+// TestUserNamespaces checks that a pod is denied as if it had no user namespace, which the host may not have.
+func TestUserNamespaces(t *testing.T) {
+	t.Parallel()
+	unmasked, root := corev1.UnmaskedProcMount, int64(0)
+	pod := corev1.PodSpec{HostUsers: new(false), Containers: []corev1.Container{{
+		Name: "root", SecurityContext: &corev1.SecurityContext{ProcMount: &unmasked, RunAsUser: &root},
+	}}}
+	for level, want := range map[api.Level][]string{
+		api.LevelBaseline:   {"procMount"},
+		api.LevelRestricted: {"procMount", "runAsUser"},
+	} {
+		settings := v1alpha1.Default().Policies
+		settings.PodSecurityStandard = string(level)
+		violations := policy.NewPods(settings, policy.PodOptions{}).Evaluate(&metav1.ObjectMeta{}, &pod)
+		for _, field := range want {
+			if path := "spec.containers[0].securityContext." + field; !slices.Contains(fieldsOf(violations), path) {
+				t.Errorf("%s: denied are %v, want %s too", level, fieldsOf(violations), path)
+			}
+		}
+	}
+}
+
 // TestStandardsAreUpstreams checks that a pod is denied exactly if upstream's evaluator
 // denies it.
 func TestStandardsAreUpstreams(t *testing.T) {
@@ -106,6 +128,7 @@ func TestStandardsAreUpstreams(t *testing.T) {
 		rules := policy.NewPods(settings, policy.PodOptions{})
 		rapid.Check(t, func(t *rapid.T) {
 			pod := anyPod(t)
+			pod.Spec.HostUsers = nil
 			results := evaluator.EvaluatePod(api.LevelVersion{Level: level, Version: api.LatestVersion()}, &pod.ObjectMeta, &pod.Spec)
 			want := podsecurity.AggregateCheckResults(results)
 			got := slices.DeleteFunc(rules.Evaluate(&pod.ObjectMeta, &pod.Spec), func(v policy.Violation) bool {

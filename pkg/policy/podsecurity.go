@@ -51,7 +51,8 @@ func fieldsOf(id podsecurity.CheckID) securityFields {
 }
 
 // podSecurity returns the rule of a Pod Security Standard, in its latest version. Upstream
-// decides. This package finds the field.
+// decides. This package finds the field. A user namespace allows nothing more, as it does upstream:
+// a host without user namespaces drops spec.hostUsers and runs the pod as the host's own user.
 func podSecurity(standard string) podRule {
 	level := api.Level(standard)
 	if level == api.LevelPrivileged {
@@ -59,6 +60,11 @@ func podSecurity(standard string) podRule {
 	}
 	checks := securityChecks(level)
 	return func(metadata *metav1.ObjectMeta, spec *corev1.PodSpec) []Violation {
+		if spec.HostUsers != nil {
+			copied := *spec
+			copied.HostUsers = nil
+			spec = &copied
+		}
 		var violations []Violation
 		for _, check := range checks {
 			if result := check.run(metadata, spec); !result.Allowed {
