@@ -146,7 +146,11 @@ func newKubernetes(options Options) (*kubernetes.Kubernetes, error) {
 	// The two functions that it returns would start the watches and block until there
 	// is an API server. Run does both later.
 	_, _, err = k.InitKubeCache(context.Background()) //nolint:forbidigo // its watches start later
-	return k, err
+	if err != nil {
+		return nil, err
+	}
+	k.APIConn = boundedEndpoints{k.APIConn}
+	return k, nil
 }
 
 // addConfigured adds a plugin that is set up by the text of a Corefile. The setup
