@@ -116,7 +116,7 @@ func (d *Dialer) dial(ctx context.Context, network, address string) (net.Conn, e
 	}
 	var targets []netip.AddrPort
 	if literal, err := netip.ParseAddr(host); err == nil {
-		targets, err = d.permit(ctx, literal, port)
+		targets, err = d.permit(ctx, literal, port, d.awaitOwners)
 		if err != nil {
 			return nil, err
 		}
@@ -151,44 +151,74 @@ func splitAddress(network, address string) (host string, port uint16, err error)
 }
 
 // permitName resolves a DNS name and returns those of its addresses that may be dialled.
-// The error is the same for a name without addresses: a tenant could otherwise find out
-// which names exist on the host.
+// The error is the same for a name without addresses, and takes as long. Otherwise a tenant could
+// find out which names exist on the host, and where they lead.
 func (d *Dialer) permitName(ctx context.Context, name string, port uint16) ([]netip.AddrPort, error) {
 	absolute := strings.TrimSuffix(strings.ToLower(name), ".")
 	isListed := slices.Contains(d.options.AllowedHosts, absolute)
-	refused := newNameError(name, port)
+	if _, started := d.options.Virtual.nextChange(); !started && !isListed {
+		return nil, errNotStarted
+	}
+	timer := d.options.Clock.NewTimer(settleTime)
+	defer timer.Stop()
+	refuse := func() error {
+		select {
+		case <-timer.C():
+		case <-ctx.Done():
+		}
+		return newNameError(name, port)
+	}
 	// With a dot at its end, the search list of the host's DNS does not apply.
 	addresses, err := d.options.Resolve(ctx, "ip", absolute+".")
 	if err != nil {
 		if isListed {
 			return nil, fmt.Errorf("cannot resolve %s: %w", name, err)
 		}
-		return nil, refused
+		return nil, refuse()
 	}
+	targets := d.permitAddresses(ctx, addresses[:min(len(addresses), maxAddresses)], port, isListed)
+	if len(targets) == 0 {
+		return nil, refuse()
+	}
+	return targets, nil
+}
+
+// permitAddresses returns those addresses of a name that may be dialled. isListed specifies that the operator
+// has listed the name.
+func (d *Dialer) permitAddresses(ctx context.Context, addresses []netip.Addr, port uint16, isListed bool) []netip.AddrPort {
+	// A proof that takes longer would show that a pod has the address.
+	ctx, cancel := context.WithTimeout(ctx, settleTime)
+	defer cancel()
 	var targets []netip.AddrPort
-	for _, address := range addresses[:min(len(addresses), maxAddresses)] {
+	for _, address := range addresses {
 		address = address.Unmap()
 		if isListed && isPublic(address) && !d.isClosed(address) {
 			targets = append(targets, netip.AddrPortFrom(address, port))
 			continue
 		}
-		permitted, err := d.permit(ctx, address, port)
-		switch {
-		case errors.Is(err, errNotStarted):
-			return nil, err
-		case err == nil:
+		if permitted, err := d.permit(ctx, address, port, d.ownersNow); err == nil {
 			targets = append(targets, permitted...)
 		}
 	}
-	if len(targets) == 0 {
-		return nil, refused
-	}
-	return targets, nil
+	return targets
+}
+
+// findOwners returns what has an address in the virtual cluster.
+type findOwners func(ctx context.Context, address netip.Addr) (owners, error)
+
+// awaitOwners implements [findOwners]. It waits for an owner that is not known yet.
+func (d *Dialer) awaitOwners(ctx context.Context, address netip.Addr) (owners, error) {
+	return d.options.Virtual.awaitOwners(ctx, d.options.Clock, address)
+}
+
+// ownersNow implements [findOwners]. It does not wait.
+func (d *Dialer) ownersNow(_ context.Context, address netip.Addr) (owners, error) {
+	return d.options.Virtual.ownersOf(address), nil
 }
 
 // permit returns what to dial for an address: the address itself, or the endpoints of
 // the Service that it belongs to.
-func (d *Dialer) permit(ctx context.Context, address netip.Addr, port uint16) ([]netip.AddrPort, error) {
+func (d *Dialer) permit(ctx context.Context, address netip.Addr, port uint16, find findOwners) ([]netip.AddrPort, error) {
 	address = address.Unmap()
 	target := netip.AddrPortFrom(address, port)
 	if err := d.checkClosed(target); err != nil {
@@ -197,7 +227,7 @@ func (d *Dialer) permit(ctx context.Context, address netip.Addr, port uint16) ([
 	if d.isListed(address) {
 		return []netip.AddrPort{target}, nil
 	}
-	owners, err := d.options.Virtual.awaitOwners(ctx, d.options.Clock, address)
+	owners, err := find(ctx, address)
 	if err != nil {
 		return nil, err
 	}

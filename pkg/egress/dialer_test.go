@@ -1,7 +1,9 @@
 package egress
 
 import (
+	"context"
 	"errors"
+	"net"
 	"net/netip"
 	"strings"
 	"testing"
@@ -291,5 +293,62 @@ func TestGone(t *testing.T) {
 	objects.OnDelete(moved)
 	if len(objects.owned)+len(objects.owners) > 0 {
 		t.Errorf("left over: %v, %v", objects.owned, objects.owners)
+	}
+}
+
+// TestRefusedNamesTakeTheSameTime checks that a tenant cannot measure which names the host has, nor where they lead.
+func TestRefusedNamesTakeTheSameTime(t *testing.T) {
+	t.Parallel()
+	resolve := func(_ context.Context, _, host string) ([]netip.Addr, error) {
+		switch host {
+		case "one.other.svc.":
+			return []netip.Addr{netip.MustParseAddr("10.1.0.77")}, nil
+		case "two.other.svc.":
+			return []netip.Addr{netip.MustParseAddr("10.1.0.77"), netip.MustParseAddr("10.1.0.78")}, nil
+		case "api.other.svc.":
+			return []netip.Addr{netip.MustParseAddr("10.96.0.1")}, nil
+		}
+		return nil, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
+	}
+	forged := newPod("forged", "10.1.0.77")
+	for _, tc := range []struct {
+		name   string
+		forged []runtime.Object
+	}{
+		{"gone.other.svc:443", nil},
+		{"one.other.svc:443", nil},
+		{"one.other.svc:443", []runtime.Object{forged}},
+		{"two.other.svc:443", []runtime.Object{forged}},
+		{"two.other.svc:443", nil},
+		{"api.other.svc:443", nil},
+	} {
+		w := newWorld(t, func(o *Options) { o.Resolve = resolve }, tc.forged...)
+		start := w.clock.Now()
+		if _, text := w.dialAndSettle(t, tc.name); !strings.Contains(text, noNames) {
+			t.Errorf("%s: %s", tc.name, text)
+		}
+		if took := w.clock.Since(start); took != settleTime {
+			t.Errorf("%s with %d forged pods: refused after %s, want %s", tc.name, len(tc.forged), took, settleTime)
+		}
+	}
+}
+
+// TestRefusingHostProvesNothing checks that a proof ends when the host answers, although not with the pod.
+func TestRefusingHostProvesNothing(t *testing.T) {
+	t.Parallel()
+	pod := newPod("front", "10.1.0.5")
+	w := newWorld(t, nil, pod)
+	w.copyOf(pod, nil)
+	w.dialAndSettle(t, "10.1.0.5:443")
+	for _, refusal := range []error{
+		apierrors.NewTooManyRequests("busy", 1), apierrors.NewForbidden(corev1.Resource("pods"), "x", nil), apierrors.NewUnauthorized("x"),
+	} {
+		w.mu.Lock()
+		w.clock.Step(freshProof)
+		w.fails = refusal
+		w.mu.Unlock()
+		if connected, _ := w.dialAndSettle(t, "10.1.0.5:443"); len(connected) > 0 {
+			t.Errorf("%v: dialled %v by an old proof", refusal, connected)
+		}
 	}
 }

@@ -166,8 +166,7 @@ func (o *Objects) ownersOf(address netip.Addr) owners {
 // awaitOwners returns the objects that have the address. If there is none, it waits for one for
 // settleTime.
 func (o *Objects) awaitOwners(ctx context.Context, clock clock.Clock, address netip.Addr) (owners, error) {
-	timer := clock.NewTimer(settleTime)
-	defer timer.Stop()
+	var settled <-chan time.Time
 	for {
 		next, started := o.nextChange()
 		if !started {
@@ -176,9 +175,14 @@ func (o *Objects) awaitOwners(ctx context.Context, clock clock.Clock, address ne
 		if found := o.ownersOf(address); len(found.pods)+len(found.services) > 0 {
 			return found, nil
 		}
+		if settled == nil { // A dial that finds the address needs no timer.
+			timer := clock.NewTimer(settleTime)
+			defer timer.Stop()
+			settled = timer.C()
+		}
 		select {
 		case <-next:
-		case <-timer.C():
+		case <-settled:
 			return owners{}, nil
 		case <-ctx.Done():
 			return owners{}, ctx.Err()

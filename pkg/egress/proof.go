@@ -58,7 +58,7 @@ func (p *proofs) prove(ctx context.Context, address netip.Addr, pods []types.Nam
 		case apierrors.IsNotFound(err):
 			continue
 		case err != nil:
-			if p.isProven(address, lastingProof) {
+			if !isAnswer(err) && p.isProven(address, lastingProof) {
 				return true, nil
 			}
 			return false, err
@@ -69,6 +69,12 @@ func (p *proofs) prove(ctx context.Context, address netip.Addr, pods []types.Nam
 	}
 	p.forget(address)
 	return false, nil
+}
+
+// isAnswer reports whether an error is the answer of a host that works, and refuses this account. Such a host
+// gives addresses to new pods.
+func isAnswer(err error) bool {
+	return apierrors.IsTooManyRequests(err) || apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err)
 }
 
 // isOwn reports whether the host pod is the copy of the virtual pod, with a network of its

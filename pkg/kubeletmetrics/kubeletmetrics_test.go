@@ -245,3 +245,20 @@ func TestShared(t *testing.T) {
 		t.Errorf("the kubelet saw %d requests, want 3 after keepAnswer", n)
 	}
 }
+
+// TestLongImage checks that an image which a tenant has written into a status does not multiply.
+func TestLongImage(t *testing.T) {
+	t.Parallel()
+	pod, long := front(), strings.Repeat("x", 1<<20)
+	pod.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "nginx", Image: long}, {Name: "", Image: long}}
+	var in strings.Builder
+	in.WriteString("# TYPE container_cpu_usage_seconds_total counter\n")
+	for i := range 50 {
+		fmt.Fprintf(&in, "container_cpu_usage_seconds_total{container=\"nginx\",cpu=\"%d\",image=\"i\",namespace=\"tenant-shop\",pod=\"%s\"} 1\n", i, hostName("front-0"))
+	}
+	pods, header := newPodSet(shop(), []corev1.Pod{*pod}), http.Header{"Content-Type": {textType}}
+	out, err := pods.filterText(strings.NewReader(in.String()), header, "metrics/cadvisor")
+	if err != nil || len(out) == 0 || len(out) > 1<<20 {
+		t.Errorf("%d bytes became %d: %v", in.Len(), len(out), err)
+	}
+}

@@ -36,6 +36,10 @@ func (s podSet) find(namespace, name string) *corev1.Pod {
 	return s.pods[name]
 }
 
+// maxImage is the length of the longest image that is shown. Each series of a container has it, and a tenant may
+// write any into a status.
+const maxImage = 1024
+
 // imageOf returns the image of a container of a virtual pod. ok is false if the pod has no
 // such container. The host may have added it, with an identity that is not the tenant's.
 func imageOf(pod *corev1.Pod, name string) (image string, ok bool) {
@@ -53,6 +57,9 @@ func imageOf(pod *corev1.Pod, name string) (image string, ok bool) {
 		if s.Name == name {
 			image = cmp.Or(s.Image, image)
 		}
+	}
+	if len(image) > maxImage {
+		return "", ok
 	}
 	return image, ok
 }
