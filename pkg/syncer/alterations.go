@@ -55,13 +55,15 @@ func (a *alterations) pause(key types.NamespacedName, host, virtual client.Objec
 func (a *alterations) record(key types.NamespacedName, host, before, written client.Object, altered bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if !altered {
+	last, known := a.known.get(key)
+	// A write that follows an altered one at once may be one of two that undo each other.
+	repeats := known && last.virtual == resourceVersionOf(before) && last.host == resourceVersionOf(host)
+	if !altered && !repeats {
 		a.known.delete(key)
 		return
 	}
-	last, _ := a.known.get(key)
 	next := alteration{virtual: resourceVersionOf(written), host: resourceVersionOf(host), count: last.count}
-	if last.virtual == resourceVersionOf(before) && last.host == next.host {
+	if repeats {
 		next.count++
 	}
 	next.next = a.clock.Now()

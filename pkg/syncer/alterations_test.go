@@ -73,3 +73,25 @@ func TestAlteredWrites(t *testing.T) {
 		t.Errorf("without the policy the status is %+v", pod.Status)
 	}
 }
+
+// TestAlteredWritesWithOthersBetween checks that writes wait although every second one is not altered.
+func TestAlteredWritesWithOthersBetween(t *testing.T) {
+	t.Parallel()
+	a := newAlterations(clocktesting.NewFakeClock(testStart()))
+	version, host := 1, hostPod(func(p *corev1.Pod) { p.ResourceVersion = "1" })
+	now := func() client.Object {
+		return virtualPod(func(p *corev1.Pod) { p.ResourceVersion = strconv.Itoa(version) })
+	}
+	write := func(altered bool) {
+		before := now()
+		version++
+		a.record(theKey(), host, before, now(), altered)
+	}
+	for range 2 * quickAlterations {
+		write(false)
+		write(true)
+	}
+	if a.pause(theKey(), host, now()) == 0 {
+		t.Error("writes that are altered each second time never wait")
+	}
+}

@@ -57,10 +57,14 @@ func (l *copyLedger) reserve(resource string, host client.Object) (undo func(), 
 		l.unseen[unseenCopy{resource, key}] = 0
 	}
 	return func() {
-		if existed {
-			l.observe(resource, key, oldSize)
-		} else {
+		if !existed {
 			l.forget(resource, key)
+			return
+		}
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if _, exists := l.copies[resource][key]; exists { // Otherwise the host has deleted it since then.
+			l.set(resource, key, oldSize)
 		}
 	}, nil
 }

@@ -214,3 +214,21 @@ func TestLedgerForgetsWhatNoEventShows(t *testing.T) {
 		t.Errorf("then %d copies count and %d are free, want 1 and 1", got, freed)
 	}
 }
+
+// TestFailedChangeOfDeletedCopyIsNotCounted checks that a copy which the host deletes during a change leaves the
+// ledger.
+func TestFailedChangeOfDeletedCopyIsNotCounted(t *testing.T) {
+	t.Parallel()
+	ledger, copied := newCopyLedger(ObjectLimits{}), sizedMap("a", 1)
+	key := client.ObjectKeyFromObject(copied)
+	ledger.observe("configmaps", key, 1)
+	undo, err := ledger.reserve("configmaps", copied)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ledger.forget("configmaps", key) // The watch is faster than the answer.
+	undo()
+	if used := ledger.usage()[0]; used.Count != 0 || used.Bytes != 0 {
+		t.Errorf("the ledger has %+v", used)
+	}
+}

@@ -63,7 +63,7 @@ func (r *runner) requeue(key types.NamespacedName, after time.Duration, wrote bo
 	switch result {
 	case outcomeSucceeded:
 		if after > 0 {
-			r.queue.AddAfter(key, after)
+			r.queue.AddAfter(key, min(after, longestWait))
 		}
 	case outcomeOnHold, outcomeUnreachable:
 		if !r.mustWait(result) {

@@ -25,6 +25,9 @@ const (
 	wakePause = 5 * time.Millisecond
 	// lastAskedPause bounds the pause that an API server may ask for.
 	lastAskedPause = time.Minute
+	// longestWait bounds the time until a key is reconciled again without an event. The queue keeps the
+	// key for that time, even if its object is gone, and tenants choose some of the times.
+	longestWait = 10 * time.Minute
 )
 
 // runner runs one kind: it has the queue, the handlers that fill it, and the workers that

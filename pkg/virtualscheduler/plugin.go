@@ -86,6 +86,7 @@ func (p *plugin) Filter(ctx context.Context, _ fwk.CycleState, pod *corev1.Pod, 
 func (p *plugin) PostFilter(ctx context.Context, _ fwk.CycleState, pod *corev1.Pod, _ fwk.NodeToStatusReader) (_ *fwk.PostFilterResult, status *fwk.Status) {
 	defer p.recoverAttempt(ctx, "PostFilter", pod, &status)
 	p.backoff.recordNoNode(pod.UID)
+	p.forgetGone(pod)
 	return nil, fwk.NewStatus(fwk.Unschedulable)
 }
 

@@ -3,6 +3,7 @@ package virtualscheduler
 import (
 	"context"
 	"errors"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -10,8 +11,10 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/fake"
 	corelisters "k8s.io/client-go/listers/core/v1"
+	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
@@ -187,5 +190,40 @@ func TestProposes(t *testing.T) {
 				})
 			})
 		})
+	}
+}
+
+// TestAlteredProposalsArePaced lets a policy of the tenant alter each proposal.
+func TestAlteredProposalsArePaced(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(shopPod(nominated("a"), unscheduled("Altered", "0")))
+		var writes atomic.Int32
+		s.client.PrependReactor("patch", "pods", func(clienttesting.Action) (bool, runtime.Object, error) {
+			altered := shopPod(nominated("a"), unscheduled("Altered", strconv.Itoa(int(writes.Add(1)))))
+			if writes.Load() < 100 {
+				s.show(altered)
+			}
+			return true, altered, nil
+		})
+		s.preBind(t.Context(), t, func() {
+			if n := writes.Load(); n != 1 {
+				t.Errorf("%d proposals without a pause", n)
+			}
+			s.show(shopPod(boundTo("a")))
+		})
+	})
+}
+
+// TestGonePodLeavesNothing deletes a pod during its attempt.
+func TestGonePodLeavesNothing(t *testing.T) {
+	t.Parallel()
+	s := newStage(shopPod())
+	_ = s.store.Delete(shopPod())
+	s.handler.OnDelete(shopPod())
+	s.plugin.PostFilter(t.Context(), nil, shopPod(), nil)
+	s.plugin.endAttempt(shopPod(), "a", "full")
+	if b := s.plugin.backoff; len(b.pods)+len(b.noNode) > 0 {
+		t.Errorf("kept: %v, %v", b.pods, b.noNode)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
+	"k8s.io/utils/clock"
 
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
@@ -76,7 +77,7 @@ func (p *plugin) awaitHost(ctx context.Context, pod *corev1.Pod, node string, pa
 	defer p.waiters.remove(pod.UID, waiter)
 	timer := p.clock.NewTimer(path.lag)
 	defer timer.Stop()
-	wasSeen, isDue := false, false
+	wasSeen, isDue, hasProposed := false, false, false
 	for {
 		current, bound, gone := waiter.state()
 		if bound {
@@ -93,8 +94,7 @@ func (p *plugin) awaitHost(ctx context.Context, pod *corev1.Pod, node string, pa
 		case stepEnd:
 			return p.endAttempt(pod, node, refusalReason(current))
 		case stepPropose:
-			p.propose(ctx, current, node)
-			timer.Reset(proposalRetry)
+			hasProposed = p.proposeOnce(ctx, current, node, timer, hasProposed)
 		}
 		isDue = false
 		select {
@@ -102,7 +102,7 @@ func (p *plugin) awaitHost(ctx context.Context, pod *corev1.Pod, node string, pa
 			return fwk.AsStatus(context.Cause(ctx))
 		case <-waiter.changed:
 		case <-timer.C():
-			isDue = !wasSeen
+			isDue, hasProposed = !wasSeen, false
 		}
 	}
 }
@@ -114,7 +114,25 @@ func (p *plugin) endAttempt(pod *corev1.Pod, node, reason string) *fwk.Status {
 		defer recoverEvent("Activate")
 		p.handle.Activate(klog.Background(), map[string]*corev1.Pod{pod.Namespace + "/" + pod.Name: pod})
 	})
+	p.forgetGone(pod)
 	return fwk.NewStatus(fwk.Unschedulable, reason)
+}
+
+// forgetGone forgets what was just recorded of a pod that is gone. The event of its deletion may have come before.
+func (p *plugin) forgetGone(pod *corev1.Pod) {
+	if cached := p.cached(pod); cached == nil || cached.UID != pod.UID {
+		p.backoff.forget(pod.UID)
+	}
+}
+
+// proposeOnce writes the proposal into the pod, unless it has done so since the timer fired. A webhook or a policy of
+// the tenant may alter each proposal. It always returns true.
+func (p *plugin) proposeOnce(ctx context.Context, pod *corev1.Pod, node string, timer clock.Timer, hasProposed bool) bool {
+	if !hasProposed {
+		p.propose(ctx, pod, node)
+		timer.Reset(proposalRetry)
+	}
+	return true
 }
 
 // propose writes the proposal into the pod. A failure is tried again later.

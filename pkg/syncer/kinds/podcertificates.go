@@ -109,7 +109,9 @@ func (c podCertificates) updateFromRequest(s syncer.Scope, virtual *corev1.Pod, 
 		return fmt.Errorf("cannot get PodCertificateRequest %s: %w", name, err)
 	}
 	if found.Spec.PodUID != virtual.UID || !hasKeyOf(&found, held.nextKey) {
-		held.request, held.nextKey = "", nil // It belongs to somebody else. The next step picks another name.
+		// Nobody else knows the name, so the tenant's admission has altered the request. It would alter the next one too.
+		held.request, held.nextKey = "", nil
+		held.outcome = certificatesv1.PodCertificateRequestConditionTypeFailed + "\nAltered: a webhook or a policy of this cluster has changed it"
 		return nil
 	}
 	for i := range found.Status.Conditions {
