@@ -63,17 +63,7 @@ func (k *Kine) startCare(ctx context.Context, observed *storeMetrics, backend se
 
 // run maintains the database until the context ends.
 func (c *databaseCare) run(ctx context.Context) {
-	ticker := c.clock.NewTicker(sizeCheck)
-	defer ticker.Stop()
-	for {
-		c.maintain(ctx)
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C():
-		case <-c.requested:
-		}
-	}
+	repeat(ctx, c.clock, sizeCheck, c.requested, c.maintain)
 }
 
 // maintain compacts revisions that are older than keptHistory, or all if the quota is nearly reached. Then it

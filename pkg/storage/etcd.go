@@ -105,6 +105,8 @@ type Etcd struct {
 
 	// electionTimeout is longer in tests of what does not wait for it. Default: the constant.
 	electionTimeout time.Duration
+	// successionPause is longer in tests whose elections must not fail. Default: the constant.
+	successionPause time.Duration
 
 	lock    *os.File
 	server  *etcdserver.EtcdServer

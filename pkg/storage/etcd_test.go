@@ -166,23 +166,15 @@ func TestStopIsQuickAndIdempotent(t *testing.T) {
 func TestStartDoesNotWaitForTicks(t *testing.T) {
 	t.Parallel()
 	for reason, writes := range map[string]int{"a new store": 0, "a store whose log has no change of the membership": 3 * snapshotEvery} {
-		fastest := time.Hour
-		// On a busy machine each single start may be slow.
-		for begin := time.Now(); fastest >= tick && time.Since(begin) < patience; {
-			dir := t.TempDir()
-			if writes > 0 {
-				first, client := startEtcd(t, dir)
-				writeKeys(t, client, writes)
-				first.Stop()
-			}
-			starting := time.Now()
-			e, _ := startEtcd(t, dir)
-			fastest = min(fastest, time.Since(starting))
-			e.Stop()
+		t.Log(reason)
+		dir := t.TempDir()
+		if writes > 0 {
+			first, client := startEtcd(t, dir)
+			writeKeys(t, client, writes)
+			first.Stop()
 		}
-		if fastest >= tick {
-			t.Errorf("%s: the fastest start took %s, want less than a tick, %s", reason, fastest, tick)
-		}
+		e, _ := startEtcd(t, dir, noElections) // By raft's clock it would take an hour.
+		e.Stop()
 	}
 }
 

@@ -225,9 +225,9 @@ func (e *Etcd) awaitReady(ctx context.Context) error {
 }
 
 // watchName returns a channel that closes when a member among others has its name in the store.
-// At each start, etcd writes the name and waits until it has applied that entry. If the message
-// to the leader is lost, or if the entry is part of a snapshot that the member gets, etcd waits
-// in vain and tries again after 7 s.
+// At each start, etcd writes the name and waits until it has applied that entry. The message to the
+// leader may be lost, or the entry may be part of a snapshot that the member gets. Then etcd waits
+// in vain, and tries again after 7 s.
 func (e *Etcd) watchName(ctx context.Context) <-chan struct{} {
 	named := make(chan struct{})
 	if len(e.Member.join) == 0 && len(e.Known.Others) == 0 {

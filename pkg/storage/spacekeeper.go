@@ -83,21 +83,27 @@ func (k *spaceKeeper) requestCheck() {
 
 // run checks the space until the context ends.
 func (k *spaceKeeper) run(ctx context.Context) {
+	repeat(ctx, k.clock, spaceCheck, k.requested, k.checkSpace)
+}
+
+// repeat calls check after each period until the context ends. It calls it earlier if that is requested, but not
+// within spacePause of the last one: each create in a full store requests it.
+func repeat(ctx context.Context, c clock.Clock, period time.Duration, requested <-chan struct{}, check func(context.Context)) {
 	for {
-		k.checkSpace(ctx)
-		checked := k.clock.Now()
+		check(ctx)
+		checked := c.Now()
 		select {
 		case <-ctx.Done():
 			return
-		case <-k.clock.After(spaceCheck):
+		case <-c.After(period):
 			continue
-		case <-k.requested:
+		case <-requested:
 		}
-		if pause := spacePause - k.clock.Since(checked); pause > 0 {
+		if pause := spacePause - c.Since(checked); pause > 0 {
 			select {
 			case <-ctx.Done():
 				return
-			case <-k.clock.After(pause):
+			case <-c.After(pause):
 			}
 		}
 	}

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -43,9 +44,11 @@ type endedAnswer struct {
 // suspended, slow or cut off refuses nothing, so it is left to raft's clock.
 func (e *Etcd) watchPresence(ctx context.Context) {
 	pause := minPresenceRetry
+	var leader MemberStatus
 	for ctx.Err() == nil {
 		changed := e.server.LeaderChangedNotify()
-		leader := e.leader()
+		// A candidate that lacks a write is not elected, and leaves no leader.
+		leader = e.leaderOr(leader)
 		if leader.id == 0 || leader.Self {
 			awaitChange(ctx, changed)
 			continue
@@ -70,14 +73,14 @@ func (e *Etcd) watchPresence(ctx context.Context) {
 	}
 }
 
-// leader returns the member that leads, the zero value if there is none.
-func (e *Etcd) leader() MemberStatus {
+// leaderOr returns the member that leads, or the last one if there is none.
+func (e *Etcd) leaderOr(last MemberStatus) MemberStatus {
 	for _, member := range e.members() {
 		if member.Leader {
 			return member
 		}
 	}
-	return MemberStatus{}
+	return last
 }
 
 // awaitChange waits for another leader.
@@ -165,7 +168,7 @@ func (e *Etcd) succeed(ctx context.Context, leader types.ID, changed <-chan stru
 		return
 	case <-changed:
 		return
-	case <-e.Clock.After(time.Duration(earlier) * successionPause):
+	case <-e.Clock.After(time.Duration(earlier) * cmp.Or(e.successionPause, successionPause)):
 	}
 	if now := e.server.Leader(); now != leader && now != 0 {
 		return

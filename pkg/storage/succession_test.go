@@ -3,15 +3,17 @@ package storage
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 )
 
 // noElections makes a member wait so long for a silent leader that no test sees the end.
-func noElections(e *Etcd) { e.electionTimeout = time.Hour }
+func noElections(e *Etcd) { e.electionTimeout, e.successionPause = time.Hour, 5*time.Second }
 
 // newThree starts three members without elections by raft's clock. The first one leads.
 func newThree(t *testing.T) (c *team, zero, one, two *Etcd) {
@@ -20,14 +22,7 @@ func newThree(t *testing.T) (c *team, zero, one, two *Etcd) {
 	zero, _ = c.start(t, "a-0", Known{}, noElections)
 	one, _ = c.join(t, "a-1", noElections)
 	two, _ = c.join(t, "a-2", noElections)
-	eventually(t, func() string {
-		for _, e := range []*Etcd{zero, one} {
-			if slices.ContainsFunc(e.Members(), func(m MemberStatus) bool { return m.Learner }) {
-				return e.Member.Name + " does not know the vote of the last member"
-			}
-		}
-		return ""
-	})
+	awaitVotes(t, zero, one)
 	t.Cleanup(func() {
 		for _, name := range []string{"a-0", "a-1", "a-2"} {
 			if c.alive[name] != nil {
@@ -36,6 +31,19 @@ func newThree(t *testing.T) (c *team, zero, one, two *Etcd) {
 		}
 	})
 	return c, zero, one, two
+}
+
+// awaitVotes waits until members know that each member has a vote.
+func awaitVotes(t *testing.T, members ...*Etcd) {
+	t.Helper()
+	eventually(t, func() string {
+		for _, e := range members {
+			if slices.ContainsFunc(e.Members(), func(m MemberStatus) bool { return m.Learner }) {
+				return e.Member.Name + " does not know the vote of the last member"
+			}
+		}
+		return ""
+	})
 }
 
 // awaitWrite waits until a member has another leader than the given one and accepts a write.
@@ -102,6 +110,56 @@ func TestSuccessionOfTheBehind(t *testing.T) {
 	if got, err := behind.client.KV.Get(t.Context(), "/registry/written"); err != nil || got.Count != 1 {
 		t.Errorf("Get: %v, %v, want what was written before", got, err)
 	}
+}
+
+// deafListener drops new connections while it is deaf.
+type deafListener struct {
+	net.Listener
+	deaf atomic.Bool
+}
+
+// Accept implements [net.Listener].
+func (l *deafListener) Accept() (net.Conn, error) {
+	for {
+		connection, err := l.Listener.Accept()
+		if err != nil || !l.deaf.Load() {
+			return connection, err
+		}
+		_ = connection.Close()
+	}
+}
+
+// TestSuccessionWithoutWinner shows that a member is elected that could reach nobody while another one,
+// which lacks a write, was a candidate.
+func TestSuccessionWithoutWinner(t *testing.T) {
+	t.Parallel()
+	c := newTeam(t, "a-0", "a-1", "a-2")
+	zero, _ := c.start(t, "a-0", Known{}, noElections)
+	deaf := &deafListener{}
+	behind, _ := c.join(t, "a-1", noElections, func(e *Etcd) { deaf.Listener, e.PeerListener = e.PeerListener, deaf })
+	ahead, _ := c.join(t, "a-2", noElections)
+	awaitVotes(t, zero, behind)
+	t.Cleanup(func() { c.kill("a-1"); c.kill("a-2") })
+	zero.server.CutPeer(behind.server.MemberID())
+	if _, err := zero.client.Put(t.Context(), "/registry/written", "x"); err != nil {
+		t.Fatal(err)
+	}
+	deaf.deaf.Store(true)
+	killed := make(chan struct{})
+	go func() {
+		defer close(killed)
+		c.kill("a-0") // It waits for its cut peer.
+	}()
+	eventually(t, func() string {
+		if ahead.server.Leader() != 0 {
+			return "nobody was a candidate"
+		}
+		return ""
+	})
+	deaf.deaf.Store(false)
+	awaitWrite(t, ahead, zero)
+	zero.server.MendPeer(behind.server.MemberID())
+	<-killed
 }
 
 // TestNoSuccession shows that nobody is elected while the leader's process runs, and that a

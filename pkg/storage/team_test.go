@@ -18,6 +18,8 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/kubernetes"
 	"go.uber.org/zap"
+
+	"github.com/sublet-dev/sublet/test/ports"
 )
 
 // team is the members of one store, in one process and over TLS.
@@ -37,9 +39,7 @@ func newTeam(t *testing.T, names ...string) *team {
 	key, certificate := newAuthority(t, "peers")
 	c := &team{authority: certificate, key: key, urls: map[string]string{}, dirs: map[string]string{}, alive: map[string]*Etcd{}}
 	for _, name := range names {
-		listener := listen(t, "127.0.0.1:0")
-		c.urls[name] = "https://" + listener.Addr().String()
-		_ = listener.Close()
+		c.urls[name] = "https://" + ports.Free(t, "127.0.0.1")
 		c.dirs[name] = t.TempDir()
 	}
 	return c
