@@ -155,7 +155,7 @@ var rules = map[string]rule{
 	"test/oidc":                  {},
 	"test/ports":                 {},
 	"test/e2e":                   {tests: []string{"hostlab", "test/consistency", "test/databases", "test/etcd", "test/ports", "api/..."}},
-	"test/integration":           {tests: []string{"api/...", "pkg/...", "test/await", "k8s.io/apiserver", "k8s.io/kubernetes"}},
+	"test/integration":           {tests: []string{"api/...", "pkg/...", "test/await", "test/ports", "k8s.io/apiserver", "k8s.io/kubernetes"}},
 	"test/integration/attacks":   {tests: []string{"api/...", "hostlab/sim/...", "test/await"}},
 	"test/integration/egress":    {tests: []string{"api/...", "pkg/...", "test/await", "test/ports", "k8s.io/apiserver", "k8s.io/kubernetes"}},
 	"test/integration/exports":   {tests: []string{"hostlab/sim/..."}},

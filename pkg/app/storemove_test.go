@@ -155,7 +155,7 @@ func TestStoreMoveFromShared(t *testing.T) {
 		"controlPlane: {backingStore: {moveFrom: {etcd: {external: {enabled: true, endpoint: %q, keyPrefix: /shop/}}}}}", endpoint))
 	keys := objectsToMove()
 	keys[storage.IdentityKey] = fmt.Sprintf(`{"anchor":%q}`, movedAnchor)
-	keys[leaderLeaseKey] = newLeaderLease(t, time.Now(), time.Minute)
+	keys[leaderLeaseKey] = newLeaderLease(t, time.Now(), time.Hour)
 	source := func() *storage.External { return &storage.External{Endpoints: []string{endpoint}, Prefix: "/shop/"} }
 	fillStore(t, source(), keys)
 	place.check(t, []step{{"a leader", "move", "", "the control plane runs: shop-0 leads in etcd.external at " + endpoint}})

@@ -251,7 +251,7 @@ func TestWatchFollowsContext(t *testing.T) {
 	file := kubeconfigOf(t, "east", hosts)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	out, code := startSublet(ctx, t, file, false, "list", "-A", "--watch")
+	out, code := startSublet(ctx, t, file, false, "list", "-A", "--watch", "--host-timeout=1m")
 	out.await(t, "the list", printed("tenant", "shop-east", "Ready"))
 	other := "west"
 	err := kubeconfig.New(file).Update(ctx, func(*clientcmdapi.Config) (kubeconfig.Change, error) {
@@ -271,7 +271,7 @@ func TestWatchFollowsContext(t *testing.T) {
 func TestWatchFails(t *testing.T) {
 	t.Parallel()
 	file := kubeconfigOf(t, "denied", map[string]*fakeHost{"denied": newFakeHost(t, forbid)})
-	if out, errOut, code := runSublet(t, file, "list", "-A", "--watch"); code != 4 || out != "" || !strings.Contains(errOut, "hint: ") {
+	if out, errOut, code := runSublet(t, file, "list", "-A", "--watch", "--host-timeout=1m"); code != 4 || out != "" || !strings.Contains(errOut, "hint: ") {
 		t.Errorf("exit code %d, %q, %q", code, out, errOut)
 	}
 }

@@ -104,7 +104,7 @@ func TestWrongInputs(t *testing.T) {
 		{"list", "shop"},
 		{"list", "-o", "xml"},
 		{"top", "--sort-by", "size"},
-		{"list", "-A", "--watch", "--context=expired"},
+		{"list", "-A", "--watch", "--context=expired", "--host-timeout=1m"},
 		{"list", "-o", "jsonpath={"},
 		{"list", "--host-timeout=soon"},
 		{"list", "--context=nope"},

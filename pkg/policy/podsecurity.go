@@ -51,8 +51,8 @@ func fieldsOf(id podsecurity.CheckID) securityFields {
 }
 
 // podSecurity returns the rule of a Pod Security Standard, in its latest version. Upstream
-// decides. This package finds the field. A user namespace allows nothing more, as it does upstream:
-// a host without user namespaces drops spec.hostUsers and runs the pod as the host's own user.
+// decides. This package finds the field. Unlike upstream, a user namespace allows nothing more.
+// A host without user namespaces drops spec.hostUsers, and would run the pod as its own root.
 func podSecurity(standard string) podRule {
 	level := api.Level(standard)
 	if level == api.LevelPrivileged {

@@ -181,7 +181,7 @@ func (s *listServer) mostOf(what string) int {
 func (s *listServer) await(t *testing.T, want map[string]int) {
 	t.Helper()
 	diff := ""
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(awaitTimeout); time.Now().Before(deadline); time.Sleep(2 * time.Millisecond) {
 		s.mu.Lock()
 		diff = cmp.Diff(want, s.watches)
 		s.mu.Unlock()

@@ -61,8 +61,8 @@ func TestRollbackOfAHostThatStarts(t *testing.T) {
 		case <-deadline:
 			t.Fatal("The engine keeps caches that are newer than the host")
 		case <-tick.C:
-			if c.Since(testStart()) < 30*time.Second { // Comparisons with live lists begin after a minute.
-				c.Step(100 * time.Millisecond)
+			if c.Since(testStart()) < 50*time.Second { // Comparisons with live lists begin after a minute.
+				c.Step(20 * time.Millisecond)
 			}
 		}
 	}

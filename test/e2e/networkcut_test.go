@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -36,6 +37,9 @@ func (tn *tenant) cutLeader() {
 	pod := newSleeper("cut")
 	eventually(tn.t, "the majority takes a pod", func(ctx context.Context) error {
 		_, err := majority.CoreV1().Pods(metav1.NamespaceDefault).Create(ctx, pod, metav1.CreateOptions{})
+		if apierrors.IsAlreadyExists(err) {
+			return nil // The answer to an earlier request was lost.
+		}
 		return err
 	})
 	tn.hostPodOf(pod.Name) // The new leader has synced it.

@@ -24,7 +24,7 @@ import (
 const (
 	// gapLimit is how long the virtual API may be away while a replica stops or dies, on a
 	// busy machine. The figures of the test are for comparison.
-	gapLimit = time.Minute
+	gapLimit = 2 * time.Minute
 	// takeoverLimit is how long a new pod may wait for its host copy after the leader's death.
 	takeoverLimit = time.Minute
 	// requestPause is the time between two requests that look for gaps.

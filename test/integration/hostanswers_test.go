@@ -109,8 +109,8 @@ func TestHostOverloaded(t *testing.T) {
 	// A worker that sleeps would hold this one up.
 	r.putMap(t, "passes", "2")
 	r.has(t, "passes", "2")
-	took := time.Since(begin)
-	if got := refused.Load(); got > maps*int32(1+took/(2*time.Second)) {
+	got := refused.Load()
+	if took := time.Since(begin); got > maps*int32(1+took/(2*time.Second)) {
 		t.Errorf("Each of %d objects must wait as long as the host asks for, but %d requests were sent in %s", maps, got, took)
 	}
 	overloaded.Store(false)

@@ -14,6 +14,7 @@ import (
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
 	"github.com/sublet-dev/sublet/pkg/snapshot"
 	"github.com/sublet-dev/sublet/pkg/storage"
+	"github.com/sublet-dev/sublet/test/ports"
 )
 
 // ownCluster is an API server that a test stops, and whose store it replaces by an earlier copy.
@@ -31,7 +32,7 @@ func newOwnCluster(t *testing.T) *ownCluster {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &ownCluster{cluster: cluster{bundle: bundle, address: "127.0.0.1:0"}, dir: filepath.Join(t.TempDir(), "store")}
+	c := &ownCluster{cluster: cluster{bundle: bundle, address: ports.Free(t, "127.0.0.1")}, dir: filepath.Join(t.TempDir(), "store")}
 	c.start(t)
 	t.Cleanup(func() { c.stop() })
 	return c

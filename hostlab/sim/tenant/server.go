@@ -96,7 +96,7 @@ func (s *Server) start() error {
 	port := s.port
 	if port == "" {
 		var err error
-		if port, err = freePort(); err != nil {
+		if port, err = ReservePort(); err != nil {
 			return err
 		}
 	}
@@ -309,16 +309,6 @@ func probeClient() *http.Client {
 	}
 }
 
-// freePort returns a port of 127.0.0.1 that was free a moment ago.
-func freePort() (string, error) {
-	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = listener.Close() }()
-	return portOf(listener.Addr()), nil
-}
-
 // ReservePort returns a port of 127.0.0.1 for a process that keeps it when it starts
 // again. The system gives no such port to a connection meanwhile.
 func ReservePort() (string, error) {
@@ -332,14 +322,4 @@ func ReservePort() (string, error) {
 		}
 	}
 	return "", fmt.Errorf("cannot find a free port: %w", err)
-}
-
-func portOf(address net.Addr) string {
-	switch a := address.(type) {
-	case *net.TCPAddr:
-		return strconv.Itoa(a.Port)
-	case *net.UDPAddr:
-		return strconv.Itoa(a.Port)
-	}
-	return ""
 }

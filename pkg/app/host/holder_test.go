@@ -337,7 +337,7 @@ func TestHolderOfAnotherAnchorStartsAgain(t *testing.T) {
 			if _, ok := d.loadUnproven(holder, errors.New("connection refused")); !ok {
 				t.Fatal("the replica starts without the host")
 			}
-			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			if err := holder.Run(ctx); err == nil || errors.Is(err, ErrSuperseded) {
 				t.Errorf("the process must end, so that it starts again, got: %v", err)

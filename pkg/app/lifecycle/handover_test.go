@@ -93,7 +93,7 @@ func TestObservedLock(t *testing.T) {
 	t.Parallel()
 	store := newLeaseStore()
 	lock := func(identity string) *observedLock {
-		return newObservedLock(store.client().CoordinationV1(), testLease(), identity, leaseDuration/5)
+		return newObservedLock(store.client().CoordinationV1(), testLease(), identity, leaseDuration)
 	}
 	first, second := lock("shop-0"), lock("shop-1")
 	if _, vacant := first.observe(t.Context()); !vacant {

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -89,7 +90,6 @@ func limitedCopies(t *testing.T, s *site, limit int) {
 func limitedRetries(t *testing.T, s *site) {
 	const pods, retries, least = 60, 9, 10 * time.Second
 	s.fillHost(t, 0)
-	before := s.creates(t)
 	for i := range pods {
 		s.create(t, newPod(fmt.Sprintf("refused-%d", i), nil))
 	}
@@ -106,8 +106,15 @@ func limitedRetries(t *testing.T, s *site) {
 				}
 			}
 		}
-		if created := s.creates(t) - before; refused < pods || created < 2*pods {
-			return fmt.Errorf("%d pods are refused, after %d creates", refused, created)
+		var secrets corev1.SecretList
+		if err := s.owner.List(ctx, &secrets, client.InNamespace(hostNamespace), client.HasLabels{labels.Cluster}); err != nil {
+			return err
+		}
+		secrets.Items = slices.DeleteFunc(secrets.Items, func(secret corev1.Secret) bool {
+			return !strings.HasPrefix(secret.Annotations[labels.VirtualName], "refused-")
+		})
+		if tokens := len(secrets.Items); refused < pods || tokens < pods {
+			return fmt.Errorf("%d pods are refused, %d have a token", refused, tokens)
 		}
 		return nil
 	})

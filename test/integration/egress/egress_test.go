@@ -266,7 +266,7 @@ func (w *world) askWebhook(t *testing.T, target admissionregistrationv1.WebhookC
 		Webhooks: []admissionregistrationv1.ValidatingWebhook{{
 			Name: "hook.example.com", ClientConfig: target,
 			SideEffects: new(admissionregistrationv1.SideEffectClassNone), AdmissionReviewVersions: []string{"v1"},
-			FailurePolicy: new(admissionregistrationv1.Fail), TimeoutSeconds: new(int32(10)),
+			FailurePolicy: new(admissionregistrationv1.Fail), TimeoutSeconds: new(int32(30)),
 			ObjectSelector: &metav1.LabelSelector{MatchLabels: asked},
 			Rules: []admissionregistrationv1.RuleWithOperations{{
 				Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Create},

@@ -18,6 +18,7 @@ import (
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -159,12 +160,7 @@ func TestExports(t *testing.T) {
 	}
 	accepts("ci", readKubeconfig)
 	accepts(argo, readArgoCD)
-	secret, err := secrets.Get(t.Context(), argo, metav1.GetOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	secret.Data = nil
-	if _, err := secrets.Update(t.Context(), secret, metav1.UpdateOptions{}); err != nil {
+	if _, err := secrets.Patch(t.Context(), argo, types.MergePatchType, []byte(`{"data":null}`), metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	accepts(argo, readArgoCD)

@@ -187,7 +187,9 @@ func places(t *testing.T) (etcd, sqlite snapshot.Store) {
 	t.Helper()
 	etcdDir, sqliteDir := t.TempDir(), t.TempDir()
 	return snapshot.Store{Location: "etcd.embedded", OnVolume: true, Open: func() (storage.Backend, error) {
-			return storage.Embedded(etcdDir), nil
+			store := storage.Embedded(etcdDir)
+			store.NoSync = true
+			return store, nil
 		}}, snapshot.Store{Location: "database.embedded", OnVolume: true, Open: func() (storage.Backend, error) {
 			return storage.SQLite(sqliteDir), nil
 		}}

@@ -20,7 +20,7 @@ func TestScaleByRequests(t *testing.T) {
 	values := externalValues(server.Endpoint(), files)
 	controlPlane := values["controlPlane"].(map[string]any)
 	maps.Copy(controlPlane, map[string]any{"statefulSet": map[string]any{"autoscaling": map[string]any{
-		"enabled": true, "targetRequestsPerSecond": 10,
+		"enabled": true, "targetRequestsPerSecond": 2, // A busy machine answers few requests.
 		"behavior": map[string]any{"scaleDown": map[string]any{"stabilizationWindowSeconds": 0}},
 	}}})
 	w := newWorld(t, setup{values: values, replicas: 1})

@@ -90,7 +90,7 @@ func (c *crowd) watchful(t *testing.T) (stop func() error) {
 		ticker := time.NewTicker(100 * time.Millisecond)
 		defer ticker.Stop()
 		for {
-			if err := overcommitted(ctx, c.host); err != nil && ctx.Err() == nil {
+			if err := overcommitted(ctx, c.host); errors.Is(err, errOvercommitted) { // A list may fail.
 				found <- err
 				return
 			}

@@ -98,7 +98,15 @@ func openVia(t *testing.T, host *sim.Host, via tenant.Host, name string, values 
 		if err == nil && len(nodes.Items) != len(host.Nodes()) {
 			err = fmt.Errorf("%d nodes", len(nodes.Items))
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		for i := range nodes.Items {
+			if nodes.Items[i].Status.Allocatable.Cpu().IsZero() {
+				return fmt.Errorf("%s offers nothing yet", nodes.Items[i].Name)
+			}
+		}
+		return nil
 	})
 	return s
 }
@@ -221,6 +229,9 @@ func (s *shop) burst(ctx context.Context, prefix string, n int, pairs ...string)
 	return errors.Join(all...)
 }
 
+// errOvercommitted is the error of a node with more requests than it can hold.
+var errOvercommitted = errors.New("overcommitted")
+
 // overcommitted returns an error for each host node with more requests than it can hold.
 // Nobody else checks that where no kubelet runs.
 func overcommitted(ctx context.Context, host *sim.Host) error {
@@ -253,7 +264,7 @@ func overcommitted(ctx context.Context, host *sim.Host) error {
 	for _, node := range nodes.Items {
 		for name, quantity := range sums[node.Name] {
 			if offered := node.Status.Allocatable[name]; quantity.Cmp(offered) > 0 {
-				problems = append(problems, fmt.Errorf("%s: %s of %s %s", node.Name, quantity.String(), offered.String(), name))
+				problems = append(problems, fmt.Errorf("%w: %s: %s of %s %s", errOvercommitted, node.Name, quantity.String(), offered.String(), name))
 			}
 		}
 	}
