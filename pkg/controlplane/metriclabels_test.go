@@ -51,7 +51,7 @@ spec:
 apiVersion: admissionregistration.k8s.io/v1
 kind: ValidatingAdmissionPolicyBinding
 metadata: {name: tenantschoice}
-spec: {policyName: tenantschoice, validationActions: [Deny]}`,
+spec: {policyName: tenantschoice, validationActions: [Audit]}`, // A denial would precede the webhook.
 		flow.WithResource("prioritylevelconfigurations"): `
 apiVersion: flowcontrol.apiserver.k8s.io/v1
 kind: PriorityLevelConfiguration
