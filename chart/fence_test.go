@@ -173,3 +173,17 @@ func variable(t *testing.T, policy *admissionregistrationv1.ValidatingAdmissionP
 	t.Fatalf("the policy has no variable %s", name)
 	return ""
 }
+
+// TestFenceOfOwners checks that the account cannot have the garbage collector delete nodes and volumes.
+func TestFenceOfOwners(t *testing.T) {
+	t.Parallel()
+	r := mustRender(t, loadChart(t), fenceOn+strings.ReplaceAll(syncBack, "it's", "pool")+"  toHost: {persistentVolumes: {enabled: true}}\n")
+	for _, name := range []string{"nodes.shop.tenant.sublet.dev", "volumes.shop.tenant.sublet.dev"} {
+		policy := object[*admissionregistrationv1.ValidatingAdmissionPolicy](t, r, name)
+		if !slices.ContainsFunc(policy.Spec.Validations, func(v admissionregistrationv1.Validation) bool {
+			return strings.Contains(v.Expression, "oldObject.metadata.ownerReferences")
+		}) {
+			t.Errorf("%s does not look at owners", name)
+		}
+	}
+}

@@ -3,6 +3,8 @@ package cli_test
 import (
 	"encoding/base64"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -161,5 +163,31 @@ func TestRotateStuck(t *testing.T) {
 	file := kubeconfigOf(t, "east", map[string]*fakeHost{"east": newFakeHost(t, exported.answer, release.Release{Name: "shop", Namespace: "tenant-shop"})})
 	if _, errOut, code := runSublet(t, file, "kubeconfig", "rotate", "shop", "--timeout=100ms"); code != 6 || !strings.Contains(errOut, "hint: See why with: sublet describe shop -n tenant-shop") {
 		t.Errorf("exit code %d: %s", code, errOut)
+	}
+}
+
+// TestExportedUserRunsNothing checks that no kubeconfig of a control plane that was taken over runs a program here.
+func TestExportedUserRunsNothing(t *testing.T) {
+	t.Parallel()
+	marker := filepath.Join(t.TempDir(), "ran")
+	data := exportedConfig(t, &clientcmdapi.AuthInfo{Exec: &clientcmdapi.ExecConfig{
+		APIVersion: "client.authentication.k8s.io/v1", Command: "touch", Args: []string{marker}, InteractiveMode: clientcmdapi.NeverExecInteractiveMode,
+	}})
+	answer := func(w http.ResponseWriter, r *http.Request) bool {
+		if !strings.HasSuffix(r.URL.Path, "/secrets/shop-kubeconfig") {
+			return false
+		}
+		write(w, http.StatusOK, &corev1.Secret{Data: map[string][]byte{release.KubeconfigKey: data}})
+		return true
+	}
+	file := kubeconfigOf(t, "east", map[string]*fakeHost{"east": newFakeHost(t, answer, release.Release{Name: "shop", Namespace: "tenant-shop"})})
+	if out, _, code := runSublet(t, file, "connect", "shop", "--virtual-server=https://127.0.0.1:1"); code == 0 {
+		t.Errorf("nothing listens there: %s", out)
+	}
+	if _, err := os.Stat(marker); err == nil {
+		t.Error("connect runs a program that the control plane names")
+	}
+	if out, _, _ := runSublet(t, file, "kubeconfig", "shop"); strings.Contains(out, "exec:") {
+		t.Errorf("the program is printed:\n%s", out)
 	}
 }

@@ -155,6 +155,16 @@ func (f *fence) cases() map[string]fenceCase {
 			[]byte(`{"metadata":{"annotations":{"example.com/note":"x"}}}`), metav1.PatchOptions{DryRun: f.dryRun})
 		return err
 	}, ""}
+	all["token"] = fenceCase{"the host would fill in a token of the account", func(ctx context.Context) error {
+		_, err := f.account.CoreV1().Secrets(f.names.Namespace).Create(ctx, &corev1.Secret{
+			ObjectMeta: metav1.ObjectMeta{
+				Name: "token-" + strings.Repeat("a", 26), Labels: f.copy.Labels, OwnerReferences: f.copy.OwnerReferences,
+				Annotations: map[string]string{corev1.ServiceAccountNameKey: "default"},
+			},
+			Type: corev1.SecretTypeServiceAccountToken,
+		}, metav1.CreateOptions{DryRun: f.dryRun})
+		return err
+	}, "no token of an account"}
 	all["ask to evict"] = fenceCase{"a question to the budgets changes nothing", func(ctx context.Context) error { return f.evict(ctx, "dryRun") }, ""}
 	all["evict"] = fenceCase{"the syncer deletes, it does not evict", func(ctx context.Context) error { return f.evict(ctx, "unused") }, "has the label"}
 	all["exec"] = fenceCase{"its own pod is not the tenant's", func(ctx context.Context) error {
@@ -190,7 +200,10 @@ func (f *fence) selectorCases() map[string]fenceCase {
 		}
 	}
 	return map[string]fenceCase{
-		"service":             {"a copy like those of the syncer", service(own), ""},
+		"service": {"a copy like those of the syncer", service(own), ""},
+		"external IP": {"all nodes would send it the traffic of the address", create(corev1.ServiceSpec{
+			Selector: own, Ports: []corev1.ServicePort{{Port: 80}}, ExternalIPs: []string{"203.0.113.7"},
+		}), "no traffic of other addresses"},
 		"service without":     {"the tenant keeps its endpoints", service(nil), ""},
 		"service of others":   {"it would draw their traffic", service(map[string]string{"app": "database"}), foreign},
 		"service of others 2": {"the label of another virtual cluster", service(map[string]string{labels.Cluster: "another"}), foreign},

@@ -84,7 +84,7 @@ func printSummary(out io.Writer, h *host.Host, c *release.Cluster) {
 	fmt.Fprintf(out, "Name:\t%s\nNamespace:\t%s\nHost:\t%s\nStatus:\t%s\n", c.Name, c.Namespace, h.Context, c.Status)
 	fmt.Fprintf(out, "Version:\t%s\nReplicas:\t%d of %d ready\n", c.Version, c.Ready, c.Replicas)
 	if c.Store != "" {
-		fmt.Fprintf(out, "Store:\t%s\n", c.Store)
+		fmt.Fprintf(out, "Store:\t%s\n", syncz.Line(c.Store))
 	}
 	fmt.Fprintf(out, "Age:\t%s\n", duration.HumanDuration(time.Since(c.Created)))
 	if c.HasRequests {
@@ -177,7 +177,7 @@ func printEvents(ctx context.Context, out io.Writer, h *host.Host, c *release.Cl
 	fmt.Fprintln(out, "Warnings:")
 	for _, event := range own[max(0, len(own)-maxEvents):] {
 		age := duration.HumanDuration(time.Since(lastSeen(&event)))
-		fmt.Fprintf(out, "  %s ago\t%s %s: %s\n", age, event.InvolvedObject.Name, event.Reason, syncz.Line(event.Message))
+		fmt.Fprintf(out, "  %s ago\t%s %s: %s\n", age, event.InvolvedObject.Name, syncz.Line(event.Reason), syncz.Line(event.Message))
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/wait"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
@@ -136,7 +137,9 @@ func hasSameKey(a, b *clientcmdapi.AuthInfo) bool {
 // howToEnd returns how an operator ends a certificate or a token before its time.
 func howToEnd(user *clientcmdapi.AuthInfo, target *connection.Target) string {
 	if claims, ok := claimsOf(user.Token); ok {
-		if parts := strings.Split(claims.Subject, ":"); len(parts) == 4 {
+		// Whoever has taken over the control plane signs the token, and an operator may paste the names into a shell.
+		if parts := strings.Split(claims.Subject, ":"); len(parts) == 4 &&
+			len(validation.IsDNS1123Label(parts[2]))+len(validation.IsDNS1123Subdomain(parts[3])) == 0 {
 			return fmt.Sprintf("delete the service account of the virtual cluster. The control plane creates it again:\n"+
 				"  sublet connect %s -n %s -- kubectl -n %s delete serviceaccount %s", target.Release.Name, target.Release.Namespace, parts[2], parts[3])
 		}
