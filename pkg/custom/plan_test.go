@@ -194,6 +194,20 @@ func TestTrustedQuantities(t *testing.T) {
 	}
 }
 
+// TestKeyWithoutDescription denies a name that may be one of a Secret, where nothing describes it.
+func TestKeyWithoutDescription(t *testing.T) {
+	t.Parallel()
+	schema := `{type: object, properties: {spec: {type: object, properties: {password: {type: object, properties: {name: {type: string}, key: {type: string}, optional: {type: boolean}}}}}}}`
+	plan, err := Compile(schemaOf(t, schema), Options{Setting: "s"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	problems := plan.Check(objectOf(t, `spec: {password: {name: shop-certs, key: k}}`), "web")
+	if len(problems) != 1 || problems[0].Path != "spec.password" {
+		t.Errorf("got %v, want a problem of spec.password", problems)
+	}
+}
+
 // TestNoSpec denies an object without a spec, as it leaves out what a spec must have.
 func TestNoSpec(t *testing.T) {
 	t.Parallel()

@@ -46,7 +46,8 @@ func fromObject(at place, schema *apiextensionsv1.JSONSchemaProps) *node {
 	case resource == "" && isKeySelector(schema):
 		resource = resourceOfKey(schema)
 	}
-	if resource == "" && looksLikeReference(at.key) {
+	// Without descriptions, a definition does not tell a key of a Secret from one of a ConfigMap.
+	if resource == "" && (looksLikeReference(at.key) || isKeySelector(schema)) {
 		return unknownNode("it looks like a reference to another object")
 	}
 	if resource == "" {

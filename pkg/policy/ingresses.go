@@ -115,15 +115,23 @@ func checkPaths(ingress *networkingv1.Ingress) []Violation {
 			continue
 		}
 		for m, path := range ingress.Spec.Rules[n].HTTP.Paths {
-			if strings.ContainsFunc(path.Path, func(r rune) bool { return !unicode.IsPrint(r) || strings.ContainsRune("{};\"'`#", r) }) {
+			if endsText(path.Path) {
 				violations = append(violations, Violation{
 					Field: fmt.Sprintf("spec.rules[%d].http.paths[%d].path", n, m), Value: path.Path,
-					Detail: "quotes, braces, semicolons, # and characters that cannot be printed may end up in the configuration of a controller; encode them as %XX",
+					Detail: "spaces, quotes, braces, semicolons, #, a backslash at the end and characters that cannot be printed may end up in the configuration of a controller; encode them as %XX",
 				})
 			}
 		}
 	}
 	return violations
+}
+
+// endsText reports whether a path may end a text or a statement in the configuration of a controller. A backslash
+// at its end takes the meaning from what follows. Elsewhere it is a part of expressions.
+func endsText(path string) bool {
+	return strings.HasSuffix(path, `\`) || strings.ContainsFunc(path, func(r rune) bool {
+		return !unicode.IsPrint(r) || strings.ContainsRune(" {};\"'`#", r)
+	})
 }
 
 // checkBackends denies backends that are no Service. Their objects have no copy.
