@@ -108,6 +108,16 @@ func TestServiceAdmission(t *testing.T) {
 			want:  func(s *corev1.Service) { s.Spec.Ports[1].NodePort = 30701 },
 			calls: []string{"update services shop/web"},
 		},
+		"FreeNodePort": {
+			reason: "a load balancer without allocation gives up a port that is left out",
+			old: stored(func(s *corev1.Service) {
+				s.Spec.Type, s.Spec.AllocateLoadBalancerNodePorts = corev1.ServiceTypeLoadBalancer, new(false)
+			}),
+			service: stored(func(s *corev1.Service) {
+				s.Spec.Type, s.Spec.AllocateLoadBalancerNodePorts, s.Spec.Ports[0].NodePort = corev1.ServiceTypeLoadBalancer, new(false), 0
+			}),
+			calls: []string{"update services shop/web"},
+		},
 		"UpdateType": {
 			reason: "a change of the type goes to the host first",
 			old: stored(func(s *corev1.Service) {

@@ -162,6 +162,7 @@ func (a *openApp) controlPlaneConfig() controlplane.Config {
 		Controllers:      a.controllers(),
 		Audit:            a.auditOptions(),
 		FeatureGates:     a.values.ControlPlane.Advanced.FeatureGates,
+		PseudoNodes:      !a.values.Sync.IsEnabled("sync.fromHost.nodes"),
 		Admission:        a.admission(),
 		HostFirst:        a.hostFirstSteps(),
 		Encryption:       a.encryption(),

@@ -156,6 +156,9 @@ type Config struct {
 	Audit audit.Options
 	// FeatureGates are set for the process: gate -> on. Default: those of Kubernetes.
 	FeatureGates map[string]bool
+	// PseudoNodes specifies that nodes have sizes that are made up, so that no request is checked against
+	// them. Default: false.
+	PseudoNodes bool
 
 	// Admission are further admission steps. They mutate after all of
 	// upstream's steps and webhooks have, and validate after all of those too.

@@ -49,6 +49,11 @@ func (a *assembly) options(proxyCert, proxyKey string) (options.CompletedOptions
 	// Nodes come with the host's taints. This step would taint every new node for a
 	// node controller to remove, of which there is none here.
 	o.Admission.GenericAdmission.DisablePlugins = []string{"TaintNodesByCondition"}
+	if c.PseudoNodes {
+		// A pseudonode has neither the size nor the features of its host node. The host checks a resize.
+		o.Admission.GenericAdmission.DisablePlugins = append(o.Admission.GenericAdmission.DisablePlugins,
+			"PodResizeValidator", "NodeDeclaredFeatureValidator")
+	}
 	o.Admission.GenericAdmission.Decorators = append(admission.Decorators{
 		admission.DecoratorFunc(boundWebhookAnswers), admission.DecoratorFunc(exemptOwnRequests),
 	}, o.Admission.GenericAdmission.Decorators...)

@@ -12,6 +12,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
+	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
 // servicesSetting is the path of the settings of Services.
@@ -202,6 +203,10 @@ func (s *Services) Warnings(old, service *corev1.Service) []string {
 	if text := s.warnOfClass(old, service); text != "" {
 		warnings = append(warnings, text)
 	}
+	if s.hasDeadHealthCheck(service) && (old == nil || !s.hasDeadHealthCheck(old)) {
+		warnings = append(warnings, "spec.healthCheckNodePort: nothing answers on this port, because no load balancer of the host serves the class. "+
+			"Let the load balancer check a node port of the Service, or set externalTrafficPolicy to Cluster.")
+	}
 	for _, key := range slices.Sorted(maps.Keys(service.Annotations)) {
 		value := service.Annotations[key]
 		if old != nil && old.Annotations[key] == value || !isForHost(key) || s.PassesAnnotation(key, value) {
@@ -211,6 +216,11 @@ func (s *Services) Warnings(old, service *corev1.Service) []string {
 			"would read it. The operator of the host can change this with %sannotations.", key, servicesSetting))
 	}
 	return warnings
+}
+
+// hasDeadHealthCheck reports whether a Service has a port for health checks that the host does not serve.
+func (s *Services) hasDeadHealthCheck(service *corev1.Service) bool {
+	return s.IsTenantsBalancer(service) && translate.HasHealthCheckPort(&service.Spec)
 }
 
 // warnOfClass returns a text for a new class of load balancers that no setting names: nobody

@@ -154,3 +154,18 @@ func TestBalancerClassWarning(t *testing.T) {
 		}
 	}
 }
+
+// TestHealthCheckWarning checks that a tenant is warned once of a port for health checks on which nothing answers.
+func TestHealthCheckWarning(t *testing.T) {
+	t.Parallel()
+	settings := v1alpha1.Default().Policies.Services
+	settings.TenantLoadBalancerClasses = []string{"example.com/own"} // The class itself gives no warning then.
+	local := service(func(s *corev1.Service) {
+		s.Spec.Type, s.Spec.LoadBalancerClass = corev1.ServiceTypeLoadBalancer, new("example.com/own")
+		s.Spec.ExternalTrafficPolicy = corev1.ServiceExternalTrafficPolicyLocal
+	})
+	rules := policy.NewServices(settings)
+	if first, again := rules.Warnings(nil, local), rules.Warnings(local, local); len(first) != 1 || len(again) != 0 {
+		t.Errorf("warnings %q, then %q", first, again)
+	}
+}

@@ -234,8 +234,12 @@ func translateImages(in PodInput, spec *corev1.PodSpec) {
 	}
 }
 
-// maxHostname is the maximum length of a host name on Linux.
-const maxHostname = 63
+const (
+	// maxHostname is the maximum length of a short host name.
+	maxHostname = 63
+	// maxFQDN is the maximum length of a host name on Linux, which a whole one may have.
+	maxFQDN = 64
+)
 
 // setHostname sets the host name that the pod would have in a cluster of its own: its virtual
 // name, unless the tenant has set one.
@@ -249,8 +253,8 @@ func setHostname(in PodInput, virtual *corev1.Pod, spec *corev1.PodSpec) error {
 	spec.SetHostnameAsFQDN = nil
 	if fqdn {
 		full := hostnameFQDN(in, virtual, requestedHostname(virtual))
-		if len(full) > maxHostname {
-			return &UnsupportedError{[]error{fmt.Errorf("spec.setHostnameAsFQDN: %q has %d characters, a host name has at most %d; use shorter names", full, len(full), maxHostname)}}
+		if len(full) > maxFQDN {
+			return &UnsupportedError{[]error{fmt.Errorf("spec.setHostnameAsFQDN: %q has %d characters, a host name has at most %d; use shorter names", full, len(full), maxFQDN)}}
 		}
 		spec.HostnameOverride = &full
 		return nil

@@ -158,9 +158,8 @@ func eachDownwardFile(volume *corev1.Volume, visit func(*corev1.DownwardAPIVolum
 // formatMap formats a map as the downward API does.
 func formatMap(values map[string]string) string {
 	lines := make([]string, 0, len(values))
-	for key, value := range values {
-		lines = append(lines, fmt.Sprintf("%s=%q", key, value))
+	for _, key := range slices.Sorted(maps.Keys(values)) {
+		lines = append(lines, fmt.Sprintf("%s=%q", key, values[key]))
 	}
-	slices.Sort(lines)
 	return strings.Join(lines, "\n")
 }

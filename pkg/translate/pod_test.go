@@ -209,7 +209,7 @@ func TestRefused(t *testing.T) {
 				pod.Spec.SetHostnameAsFQDN = new(true)
 				pod.Spec.Subdomain = strings.Repeat("s", 50)
 			},
-			want: []string{"spec.setHostnameAsFQDN", "at most 63"},
+			want: []string{"spec.setHostnameAsFQDN", "at most 64"},
 		},
 	}
 	for name, tt := range tests {
@@ -317,6 +317,10 @@ func TestDownwardFormat(t *testing.T) {
 	if want := "a=\"say \\\"hi\\\"\"\nb=\"two\\nlines\""; got != want {
 		t.Errorf("formatMap = %q, want %q, as the downward API writes it", got, want)
 	}
+	got = formatMap(map[string]string{"app": "a", "app.kubernetes.io/name": "b"})
+	if want := "app=\"a\"\napp.kubernetes.io/name=\"b\""; got != want {
+		t.Errorf("formatMap = %q, want %q, sorted by key", got, want)
+	}
 	virtual := webPod(func(pod *corev1.Pod) {
 		pod.Annotations = map[string]string{"note": "n", "other": "o"}
 		pod.Spec.Containers[0].Env = []corev1.EnvVar{{Name: "NOTE", ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.annotations['note']"}}}}
@@ -340,5 +344,16 @@ func TestDownwardFormat(t *testing.T) {
 	}
 	if host.Annotations[labels.VirtualName] != "web-0" {
 		t.Errorf("the identity is gone: %v", host.Annotations)
+	}
+}
+
+// TestLongestFQDN takes a whole host name of 64 characters, as a kubelet does.
+func TestLongestFQDN(t *testing.T) {
+	t.Parallel()
+	in := PodInput{PodSettings: PodSettings{ClusterDomain: "cluster.local"}}
+	virtual := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "db-0"}, Spec: corev1.PodSpec{SetHostnameAsFQDN: new(true)}}
+	virtual.Spec.Subdomain = strings.Repeat("s", 64-len("db-0..shop.svc.cluster.local"))
+	if err := setHostname(in, virtual, virtual.Spec.DeepCopy()); err != nil {
+		t.Error(err)
 	}
 }

@@ -43,8 +43,8 @@ func MayMirrorEndpoints(virtual *corev1.Endpoints) bool { //nolint:staticcheck /
 // implements, so that the host implements none. The type is NodePort, or ClusterIP if the
 // Service has no node ports.
 func HideBalancer(host *corev1.ServiceSpec) {
+	allocates := allocatesNodePorts(host)
 	host.Type = corev1.ServiceTypeNodePort
-	allocates := host.AllocateLoadBalancerNodePorts == nil || *host.AllocateLoadBalancerNodePorts
 	if !allocates && !slices.ContainsFunc(host.Ports, func(p corev1.ServicePort) bool { return p.NodePort != 0 }) {
 		host.Type = corev1.ServiceTypeClusterIP
 		if len(host.ExternalIPs) == 0 {
@@ -75,26 +75,38 @@ func CopyAssigned(host, virtual *corev1.Service) {
 	if virtual.Spec.IPFamilyPolicy == nil {
 		virtual.Spec.IPFamilyPolicy = host.Spec.IPFamilyPolicy
 	}
-	CopyNodePorts(host.Spec.Ports, virtual.Spec.Ports, virtual.Spec.Type)
+	CopyNodePorts(host.Spec.Ports, &virtual.Spec)
 	if HasHealthCheckPort(&virtual.Spec) && virtual.Spec.HealthCheckNodePort == 0 {
 		virtual.Spec.HealthCheckNodePort = host.Spec.HealthCheckNodePort
 	}
 }
 
-// CopyNodePorts copies node ports from the entries of from to the same ports that have none.
-func CopyNodePorts(from, ports []corev1.ServicePort, serviceType corev1.ServiceType) {
-	if !HasNodePorts(serviceType) {
+// CopyNodePorts copies node ports from the entries of from to the same ports of a Service that have none. Like an
+// API server, it copies none that another port of the Service has. It copies none for a load balancer without
+// allocation, where an update that leaves a node port out frees it.
+func CopyNodePorts(from []corev1.ServicePort, to *corev1.ServiceSpec) {
+	if !allocatesNodePorts(to) {
 		return
 	}
-	for i := range ports {
-		port := &ports[i]
+	taken := map[int32]bool{}
+	for i := range to.Ports {
+		taken[to.Ports[i].NodePort] = true
+	}
+	for i := range to.Ports {
+		port := &to.Ports[i]
 		found := slices.IndexFunc(from, func(f corev1.ServicePort) bool {
 			return f.Port == port.Port && f.Protocol == port.Protocol
 		})
-		if port.NodePort == 0 && found >= 0 {
+		if port.NodePort == 0 && found >= 0 && !taken[from[found].NodePort] {
 			port.NodePort = from[found].NodePort
 		}
 	}
+}
+
+// allocatesNodePorts reports whether a Service gets node ports that it does not name.
+func allocatesNodePorts(spec *corev1.ServiceSpec) bool {
+	allocates := spec.AllocateLoadBalancerNodePorts
+	return spec.Type == corev1.ServiceTypeNodePort || spec.Type == corev1.ServiceTypeLoadBalancer && (allocates == nil || *allocates)
 }
 
 // HasNodePorts reports whether Services of a type have node ports.

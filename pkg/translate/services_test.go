@@ -26,3 +26,28 @@ func TestSyncServiceLabels(t *testing.T) {
 		t.Errorf("a label of the host stays (-want +got):\n%s", diff)
 	}
 }
+
+// TestCopyNodePorts compares which node ports stay with those that an update frees.
+func TestCopyNodePorts(t *testing.T) {
+	t.Parallel()
+	port := func(number, node int32) corev1.ServicePort {
+		return corev1.ServicePort{Port: number, Protocol: corev1.ProtocolTCP, NodePort: node}
+	}
+	for name, tc := range map[string]struct {
+		spec corev1.ServiceSpec
+		want []int32
+	}{
+		"Kept": {corev1.ServiceSpec{Type: corev1.ServiceTypeLoadBalancer, Ports: []corev1.ServicePort{port(80, 0)}}, []int32{30001}},
+		"Freed": {corev1.ServiceSpec{
+			Type: corev1.ServiceTypeLoadBalancer, AllocateLoadBalancerNodePorts: new(false), Ports: []corev1.ServicePort{port(80, 0)},
+		}, []int32{0}},
+		"Moved": {corev1.ServiceSpec{Type: corev1.ServiceTypeNodePort, Ports: []corev1.ServicePort{port(80, 0), port(81, 30001)}}, []int32{0, 30001}},
+	} {
+		CopyNodePorts([]corev1.ServicePort{port(80, 30001)}, &tc.spec)
+		for i, want := range tc.want {
+			if got := tc.spec.Ports[i].NodePort; got != want {
+				t.Errorf("%s: port %d has %d, want %d", name, i, got, want)
+			}
+		}
+	}
+}

@@ -53,7 +53,7 @@ func fillHostService(rules ServiceRules, s syncer.Scope, virtual, host *corev1.S
 	if rules != nil && rules.IsTenantsBalancer(virtual) {
 		translate.HideBalancer(&host.Spec)
 	}
-	translate.CopyNodePorts(assigned.Ports, host.Spec.Ports, host.Spec.Type)
+	translate.CopyNodePorts(assigned.Ports, &host.Spec)
 	return nil
 }
 
@@ -117,9 +117,14 @@ func keepAssigned(assigned, virtual []string, wanted int) []string {
 }
 
 // fillVirtualService copies what the host has assigned, and the status of the load balancer, with the
-// names of the tenant in its messages. It does not copy the status if a controller of the tenant implements the load balancer.
+// names of the tenant in its messages. The status stays as it is if a controller of the tenant implements the
+// load balancer. So do the conditions of a Service that is no load balancer.
 func fillVirtualService(rules ServiceRules, s syncer.Scope, host, virtual *corev1.Service) {
-	if rules == nil || !rules.IsTenantsBalancer(virtual) {
+	switch {
+	case rules != nil && rules.IsTenantsBalancer(virtual):
+	case virtual.Spec.Type != corev1.ServiceTypeLoadBalancer:
+		virtual.Status.LoadBalancer = host.Status.LoadBalancer
+	default:
 		virtual.Status = host.Status
 		names := statusNames(s, host, virtual)
 		for i := range virtual.Status.Conditions {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 	"github.com/sublet-dev/sublet/pkg/policy"
@@ -53,5 +54,18 @@ func TestBalancerStatusHasOneOwner(t *testing.T) {
 				t.Errorf("%s (-want +got):\n%s", tc.reason, diff)
 			}
 		})
+	}
+}
+
+// TestConditionsOfTenantStay checks that a controller of the tenant keeps its conditions of a Service without a load balancer.
+func TestConditionsOfTenantStay(t *testing.T) {
+	t.Parallel()
+	mine := []metav1.Condition{{Type: "example.com/Ready", Status: metav1.ConditionTrue}}
+	virtual := &corev1.Service{Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeClusterIP}, Status: corev1.ServiceStatus{Conditions: mine}}
+	if err := Services(Options{}).Up(syncer.Scope{}, &corev1.Service{Spec: virtual.Spec}, virtual); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(mine, virtual.Status.Conditions); diff != "" {
+		t.Errorf("conditions (-want +got):\n%s", diff)
 	}
 }
