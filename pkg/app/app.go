@@ -117,6 +117,7 @@ func (a *app) connectHost(ctx context.Context) (*connectedApp, error) {
 		NodePortRange: a.values.Networking.ServiceNodePortRange,
 		AsksNodePorts: a.values.Sync.IsEnabled("sync.toHost.services"),
 		CompleteCerts: pki.WithPeers,
+		CheckCerts:    checkCerts,
 		Events:        events,
 		Clock:         clock.RealClock{},
 	}

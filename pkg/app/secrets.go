@@ -55,7 +55,7 @@ func (a *openApp) newSecrets(plane *controlplane.ControlPlane) (*releaseSecrets,
 		{check: "kubeconfig", namespace: a.names.Namespace, name: a.names.Kubeconfig(), desired: kubeconfig},
 		{
 			check: "certificates", namespace: a.names.Namespace, name: a.names.Certs(),
-			desired: &host.CertsSecret{Name: a.names.Certs(), Data: a.facts.Certs},
+			desired: &host.CertsSecret{Name: a.names.Certs(), Data: a.facts.Certs, Check: checkCerts},
 		},
 		{check: "operator's token", namespace: a.names.Namespace, name: a.names.Operator(), desired: operator},
 	}
@@ -144,4 +144,10 @@ func accountToken(exported *host.ExportBindings, account v1alpha1.ExportServiceA
 	}
 	exported.Tokens = append(exported.Tokens, token)
 	return token
+}
+
+// checkCerts returns why the data of a certs Secret cannot be used.
+func checkCerts(data map[string][]byte) error {
+	_, err := pki.FromSecret(data)
+	return err
 }

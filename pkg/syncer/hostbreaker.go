@@ -301,7 +301,10 @@ func (t *breakerTransport) observe(request *http.Request, response *http.Respons
 	case isUnavailable(response.StatusCode):
 		cause := fmt.Errorf("it answers %s", response.Status)
 		ready := func() error {
-			return errors.Join(probe(), t.probe(lasting, request.URL, "/readyz"))
+			if err := errors.Join(probe(), t.probe(lasting, request.URL, "/readyz")); err != nil {
+				return t.repeat(request.Clone(withoutLimit(lasting)), err) // A check may fail for ever on a host that works.
+			}
+			return nil
 		}
 		if t.breaker.recordUnavailable(request, cause, ready) {
 			t.breaker.probeOnce(ctx, cause, probe)
@@ -352,6 +355,21 @@ func (t *breakerTransport) probe(ctx context.Context, like *url.URL, path string
 	_ = response.Body.Close()
 	if response.StatusCode >= http.StatusInternalServerError {
 		return fmt.Errorf("it answers %s", response.Status)
+	}
+	return nil
+}
+
+// repeat sends the read that has tripped the breaker again. It returns cause unless an API server answers it.
+func (t *breakerTransport) repeat(read *http.Request, cause error) error {
+	ctx, cancel := context.WithTimeout(read.Context(), probeTimeout)
+	defer cancel()
+	response, err := checkPage(read)(t.next.RoundTrip(read.WithContext(ctx))) //nolint:bodyclose // It is closed below.
+	if err != nil {
+		return cause
+	}
+	_ = response.Body.Close()
+	if isUnavailable(response.StatusCode) {
+		return cause
 	}
 	return nil
 }

@@ -360,3 +360,41 @@ func TestParkedKeysAreSpreadWhenTheHostIsBack(t *testing.T) {
 		t.Errorf("The latency of all keys counts from now on, got %d", got)
 	}
 }
+
+// TestHostBreakerResetsWithoutReadyz checks that a host which answers reads is used, whatever its own checks find.
+func TestHostBreakerResetsWithoutReadyz(t *testing.T) {
+	t.Parallel()
+	var away atomic.Bool
+	away.Store(true)
+	b := newHostBreaker(clock.RealClock{}, silent(), t.Context().Done())
+	reset := make(chan struct{}, 1)
+	b.onReset = func() { reset <- struct{}{} }
+	transport := &breakerTransport{breaker: b, next: roundTripper(func(r *http.Request) (*http.Response, error) {
+		status := http.StatusOK
+		switch {
+		case r.URL.Path == "/readyz":
+			status = http.StatusInternalServerError
+		case r.URL.Path != versionPath && away.Load():
+			status = http.StatusServiceUnavailable
+		}
+		return &http.Response{StatusCode: status, Status: http.StatusText(status), Body: http.NoBody, Request: r}, nil
+	})}
+	for _, path := range []string{"/api/v1/pods", "/api/v1/secrets"} {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://host.test"+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if response, err := transport.RoundTrip(request); err == nil {
+			_ = response.Body.Close()
+		}
+	}
+	if b.tripCause() == nil {
+		t.Fatal("the breaker does not trip")
+	}
+	away.Store(false)
+	select {
+	case <-reset:
+	case <-time.After(awaitTimeout):
+		t.Error("the host answers reads, and syncing is still paused")
+	}
+}

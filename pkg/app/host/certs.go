@@ -14,6 +14,31 @@ import (
 	"github.com/sublet-dev/sublet/api/release"
 )
 
+// certs returns the certs Secret, which it restores or completes if that is needed.
+func (d *Discovery) certs(ctx context.Context, known, facts *Facts, seen *answers) (*corev1.Secret, error) {
+	damage := d.findDamage(seen.certs)
+	if damage != nil && (!known.hasCerts() || d.CheckCerts(known.Certs) != nil) {
+		return nil, &factError{fmt.Sprintf("cannot use host Secret %s/%s: %v. Restore it from a backup", d.Release.Namespace, d.Release.Certs(), damage)}
+	}
+	certs := seen.certs
+	if certs == nil || damage != nil || d.isOfEarlierRelease(certs, known, facts.Anchor.UID) {
+		var err error
+		if certs, err = d.restoreCerts(ctx, known, facts, seen); err != nil {
+			return nil, err
+		}
+	}
+	return d.completeCerts(ctx, certs)
+}
+
+// findDamage returns why an existing Secret cannot be used, nil if it can or if there is none. Its copy on the volume
+// may be the only good one then.
+func (d *Discovery) findDamage(secret *corev1.Secret) error {
+	if secret == nil || d.CheckCerts == nil {
+		return nil
+	}
+	return d.CheckCerts(secret.Data)
+}
+
 // isOfEarlierRelease reports whether a certs Secret belongs to an earlier release of this name, which
 // the host has yet to delete. Whoever has a kubeconfig or a token of that release would be let in. If
 // the volume has a store without a copy of its keys, the Secret has the only ones.
@@ -62,7 +87,7 @@ func (d *Discovery) restoreCerts(ctx context.Context, known, facts *Facts, seen 
 	}
 	klog.InfoS("Restored the certificate authority and keys from the volume of the store", "secret", secret.Name)
 	d.Events.record(anchor, corev1.EventTypeWarning, "CertsRestored",
-		"Secret "+secret.Name+" was missing. It was restored from the volume of the store.")
+		"Secret "+secret.Name+" was missing or damaged. It was restored from the volume of the store.")
 	return secret, nil
 }
 
@@ -120,18 +145,20 @@ func (d *Discovery) createCerts(ctx context.Context, data map[string][]byte, anc
 	return created, wrap(err, "create host Secret %s", d.Release.Certs())
 }
 
-// CertsSecret is the desired certs Secret. If it is deleted, it is created again with the keys
-// that the server uses. An existing Secret is not changed.
+// CertsSecret is the desired certs Secret. If it is deleted or damaged, it gets the keys that the server uses. Another
+// existing Secret is not changed.
 type CertsSecret struct {
 	// Name is the name of the Secret.
 	Name string
 	// Data are the keys that the server uses.
 	Data map[string][]byte
+	// Check returns why data cannot be used. Default: all can.
+	Check func(data map[string][]byte) error
 }
 
 // Want implements [WantSecret].
 func (c *CertsSecret) Want(_ context.Context, current *corev1.Secret) (*corev1.Secret, time.Duration, error) {
-	if current != nil {
+	if current != nil && (c.Check == nil || c.Check(current.Data) == nil) {
 		return nil, 0, nil
 	}
 	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: c.Name}, Type: release.CertsType, Data: c.Data}, 0, nil

@@ -51,6 +51,8 @@ type Discovery struct {
 	// CompleteCerts adds keys that the certs Secret of an earlier release does not have.
 	// changed is false if none is missing. Default: nothing is added.
 	CompleteCerts func(data map[string][]byte, now time.Time) (complete map[string][]byte, changed bool, err error)
+	// CheckCerts returns why the data of a certs Secret cannot be used. Default: all can.
+	CheckCerts func(data map[string][]byte) error
 	// NewCerts returns the data of a new certs Secret.
 	NewCerts func(now time.Time) (map[string][]byte, error)
 	// Events records Events on the anchor. Default: none are recorded.
@@ -137,11 +139,16 @@ func asStandby(err error) (reason string, ok bool) {
 }
 
 // loadUnproven returns the facts of an earlier run for a start without the host, and initializes
-// the holder from them. ok is false if no usable ones are on the volume. It is also false unless cause
-// is a host that does not respond or that denies access, as after a change of a Role.
+// the holder from them. ok is false if no usable ones are on the volume. Without the keys and the store
+// there, it is also false unless cause is a host that does not respond or that denies access. With
+// both, an object that somebody has deleted keeps no virtual API from starting.
 func (d *Discovery) loadUnproven(holder *Holder, cause error) (*Facts, bool) {
 	known, ok := LoadFacts(d.DataDir)
-	if !ok || !isUnreachable(cause) && !apierrors.IsForbidden(cause) && !apierrors.IsUnauthorized(cause) {
+	if !ok {
+		return nil, false
+	}
+	isComplete := known.hasCerts() && (hasStore(d.DataDir) || d.isShared(known, 0))
+	if !isComplete && !isUnreachable(cause) && !apierrors.IsForbidden(cause) && !apierrors.IsUnauthorized(cause) {
 		return nil, false
 	}
 	known.Shared = d.isShared(known, 0)
@@ -162,10 +169,11 @@ func (d *Discovery) isRetriable(err error, begin time.Time) bool {
 }
 
 // isDecided reports whether no better answer of the host is to be expected soon. A new RoleBinding becomes
-// effective, an overloaded host asks to come back, a lost connection is opened again, and a conflict passes.
+// effective, an overloaded host asks to come back, a lost connection is opened again, and a conflict passes. A
+// missing object may just be created again.
 func (d *Discovery) isDecided(err error, begin time.Time) bool {
 	_, busy := apierrors.SuggestsClientDelay(err)
-	if (busy || isLostConnection(err)) && d.Clock.Since(begin) < askTimeout {
+	if (busy || isLostConnection(err) || apierrors.IsNotFound(err)) && d.Clock.Since(begin) < askTimeout {
 		return false
 	}
 	return isUnreachable(err) || !d.isRetriable(err, begin)
@@ -219,13 +227,8 @@ func (d *Discovery) attempt(ctx context.Context, holder *Holder) (*Facts, error)
 		facts.Store = known.Store
 	}
 	facts.Holder = holder.Record()
-	certs := seen.certs
-	if certs == nil || d.isOfEarlierRelease(certs, known, facts.Anchor.UID) {
-		if certs, err = d.restoreCerts(ctx, known, &facts, seen); err != nil {
-			return nil, err
-		}
-	}
-	if certs, err = d.completeCerts(ctx, certs); err != nil {
+	certs, err := d.certs(ctx, known, &facts, seen)
+	if err != nil {
 		return nil, err
 	}
 	facts.Certs = certs.Data

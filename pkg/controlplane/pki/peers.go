@@ -30,7 +30,8 @@ func WithPeers(data map[string][]byte, now time.Time) (complete map[string][]byt
 	if err != nil {
 		return nil, false, err
 	}
-	complete = maps.Clone(data)
+	complete = map[string][]byte{}
+	maps.Copy(complete, data)
 	peers.write(complete, KeyPeersCert, KeyPeersKey)
 	return complete, true, nil
 }

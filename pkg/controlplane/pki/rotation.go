@@ -63,10 +63,24 @@ func Rotate(data map[string][]byte, now time.Time) (map[string][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	after := &Bundle{ca: ca, frontProxy: before.frontProxy, accounts: accounts, peers: before.peers, outgoing: outgoing{
+	frontProxy, errFrontProxy := before.frontProxy.renewed(now)
+	peers, errPeers := before.peers.renewed(now)
+	if err := errors.Join(errFrontProxy, errPeers); err != nil {
+		return nil, err
+	}
+	after := &Bundle{ca: ca, frontProxy: frontProxy, accounts: accounts, peers: peers, outgoing: outgoing{
 		ca: before.ca.cert, cross: cross, accounts: &before.accounts.PublicKey, since: now,
 	}}
 	return after.Secret(), nil
+}
+
+// renewed returns the authority, or a new one if it is not valid now or ends within the life of a certificate. Only
+// the servers themselves use it, so nobody has to trust both.
+func (a authority) renewed(now time.Time) (authority, error) {
+	if a.cert == nil || !now.Before(a.cert.NotBefore) && now.Add(LeafValidity).Before(a.cert.NotAfter) {
+		return a, nil
+	}
+	return newAuthority(a.cert.Subject.CommonName, now)
 }
 
 // FinishRotation returns the data of the Secret without the authority and the key from

@@ -150,3 +150,26 @@ func TestRotationOrder(t *testing.T) {
 		}
 	}
 }
+
+// TestRotationRenewsWhatHasExpired rotates a bundle all of whose authorities have expired, as after a jump of the clock.
+func TestRotationRenewsWhatHasExpired(t *testing.T) {
+	t.Parallel()
+	old, err := New(start.Add(-caValidity - time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	rotated, err := Rotate(old.Secret(), start)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := read(t, rotated)
+	if _, err := b.FrontProxyClient(start); err != nil {
+		t.Error(err)
+	}
+	if _, err := b.Peer(start, "shop-0", Names{}); err != nil {
+		t.Error(err)
+	}
+	if _, err := b.Serving(start, Names{}); err != nil {
+		t.Error(err)
+	}
+}
