@@ -203,16 +203,17 @@ func tokens(values *v1alpha1.Config) controlplane.TokenOptions {
 // encryption returns the options of encryption at rest.
 func (a *openApp) encryption() encryption.Options {
 	settings := a.values.ControlPlane.Advanced.Encryption
+	a.encryptionKeys = &host.EncryptionKeys{
+		Client: a.ownClient, Release: a.names, NewKeys: encryption.NewKeys,
+		MayWrite: a.holder.MayWrite, Clock: clock.RealClock{},
+	}
 	return encryption.Options{
 		Enabled:   settings.Enabled,
 		Resources: settings.Resources,
 		Secret:    cmp.Or(settings.KeySecret, a.names.Encryption()),
 		Replica:   a.options.identity().Pod,
 		Replicas:  a.listReplicas,
-		Keys: &host.EncryptionKeys{
-			Client: a.ownClient, Release: a.names, NewKeys: encryption.NewKeys,
-			MayWrite: a.holder.MayWrite, Clock: clock.RealClock{},
-		},
+		Keys:      a.encryptionKeys,
 	}
 }
 

@@ -76,17 +76,18 @@ type connectedApp struct {
 type openApp struct {
 	*connectedApp
 
-	api          *virtualAPI
-	others       *otherReplicas // nil if no other replica can lead
-	proxy        *nodeproxy.Proxy
-	listener     net.Listener
-	store        *virtualStore
-	dialer       *egress.Dialer
-	destinations *egress.Objects
-	issuers      *authentication.Issuers
-	issuersFile  *authentication.File
-	address      *host.Address       // nil if the settings fix the address
-	reporter     *autoscale.Reporter // nil if requests are not counted
+	api            *virtualAPI
+	others         *otherReplicas // nil if no other replica can lead
+	proxy          *nodeproxy.Proxy
+	listener       net.Listener
+	store          *virtualStore
+	dialer         *egress.Dialer
+	destinations   *egress.Objects
+	issuers        *authentication.Issuers
+	issuersFile    *authentication.File
+	encryptionKeys *host.EncryptionKeys
+	address        *host.Address       // nil if the settings fix the address
+	reporter       *autoscale.Reporter // nil if requests are not counted
 }
 
 // builtApp is the server with all its parts, as [openApp.build] has built them.

@@ -28,6 +28,7 @@ type releaseSecret struct {
 	namespace, name string
 	desired         host.WantSecret
 	ofChart         bool // the chart creates it, and the server only fills it in
+	unowned         bool // it outlives the release
 }
 
 // releaseSecrets are the Secrets that the server writes on the host, with what they need in the
@@ -67,6 +68,11 @@ func (a *openApp) newSecrets(plane *controlplane.ControlPlane) (*releaseSecrets,
 			},
 		})
 	}
+	if settings := a.values.ControlPlane.Advanced.Encryption; settings.Enabled && settings.KeySecret == "" {
+		secrets = append(secrets, releaseSecret{
+			check: "encryption keys", namespace: a.names.Namespace, name: a.names.Encryption(), desired: a.encryptionKeys, unowned: true,
+		})
+	}
 	further, err := a.furtherSecrets(exported)
 	if err != nil {
 		return nil, err
@@ -74,7 +80,7 @@ func (a *openApp) newSecrets(plane *controlplane.ControlPlane) (*releaseSecrets,
 	all := &releaseSecrets{operator: operator, exported: exported}
 	for _, secret := range append(secrets, further...) {
 		all.keepers = append(all.keepers, &host.SecretKeeper{
-			Client: a.ownClient, Namespace: secret.namespace, Name: secret.name, CheckName: secret.check, OfChart: secret.ofChart,
+			Client: a.ownClient, Namespace: secret.namespace, Name: secret.name, CheckName: secret.check, OfChart: secret.ofChart, Unowned: secret.unowned,
 			Holder: a.holder, Desired: secret.desired, Clock: clock.RealClock{},
 		})
 	}

@@ -2,6 +2,8 @@ package host
 
 import (
 	"context"
+	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -25,6 +27,10 @@ type EncryptionKeys struct {
 	MayWrite func() error
 	// Clock is the time.
 	Clock clock.Clock
+
+	mu sync.Mutex
+	// last is the text of the release's own Secret when it was last loaded, nil before.
+	last []byte
 }
 
 // Load returns the key text in a Secret, nil if the Secret does not exist. If create is true and
@@ -79,7 +85,22 @@ func (k *EncryptionKeys) attempt(ctx context.Context, name string, create bool) 
 	if text == nil {
 		text = []byte{} // nil would mean that the Secret does not exist.
 	}
+	if name == k.Release.Encryption() && len(text) > 0 {
+		k.mu.Lock()
+		k.last = text
+		k.mu.Unlock()
+	}
 	return text, nil
+}
+
+// Want implements [WantSecret]. A Secret that was deleted comes back with the keys in use, as nobody else has them.
+func (k *EncryptionKeys) Want(_ context.Context, current *corev1.Secret) (*corev1.Secret, time.Duration, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if current != nil || k.last == nil {
+		return nil, 0, nil
+	}
+	return &corev1.Secret{ObjectMeta: keptMeta(k.Release.Encryption()), Data: map[string][]byte{release.EncryptionKeysKey: k.last}}, 0, nil
 }
 
 // keptMeta returns the metadata of an object that outlives the release. It lacks the label of an instance. By that

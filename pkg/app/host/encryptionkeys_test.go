@@ -90,3 +90,31 @@ func TestEncryptionKeysDenied(t *testing.T) {
 		t.Error("a start that was stopped must not get an empty answer")
 	}
 }
+
+// TestEncryptionKeysComeBack deletes the keys in use.
+func TestEncryptionKeysComeBack(t *testing.T) {
+	t.Parallel()
+	client := fake.NewClientset(chartObjects(nil)...)
+	holder, _ := runHolder(t, client)
+	keys := &EncryptionKeys{
+		Client: client, Release: shop(), NewKeys: func() []byte { return []byte("key1:a") }, MayWrite: holder.MayWrite, Clock: clock.RealClock{},
+	}
+	if _, err := keys.Load(t.Context(), shop().Encryption(), true); err != nil {
+		t.Fatal(err)
+	}
+	k := &SecretKeeper{
+		Client: client, Namespace: shop().Namespace, Name: shop().Encryption(), Unowned: true, Holder: holder, Desired: keys, Clock: clock.RealClock{},
+	}
+	secrets := client.CoreV1().Secrets(shop().Namespace)
+	if err := secrets.Delete(t.Context(), shop().Encryption(), metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	k.show(nil)
+	if _, err := k.ensure(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	back, err := secrets.Get(t.Context(), shop().Encryption(), metav1.GetOptions{})
+	if err != nil || string(back.Data["keys"]) != "key1:a" || len(back.OwnerReferences) > 0 {
+		t.Errorf("the keys are %v, %v", back, err)
+	}
+}

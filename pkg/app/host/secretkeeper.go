@@ -42,6 +42,8 @@ type SecretKeeper struct {
 	// OfChart is true for a Secret that the chart creates and deletes, in any namespace. The
 	// keeper then only writes its data and labels.
 	OfChart bool
+	// Unowned is true for a Secret that outlives the release. It gets no owner, and is only written if it does not exist.
+	Unowned bool
 	// Holder has the owner reference of the Secret, and allows the leader to write.
 	Holder *Holder
 	// Desired decides what the Secret must contain.
@@ -136,7 +138,7 @@ func (k *SecretKeeper) ensure(ctx context.Context) (time.Duration, error) {
 		return 0, err
 	}
 	if wanted == nil {
-		if k.OfChart || isOwnedBy(current, owner) {
+		if k.OfChart || k.Unowned || isOwnedBy(current, owner) {
 			k.recordError(nil)
 			return requeueAfter, nil
 		}
@@ -162,7 +164,9 @@ func (k *SecretKeeper) observe(current *corev1.Secret) {
 func (k *SecretKeeper) write(ctx context.Context, current, wanted *corev1.Secret, owner metav1.OwnerReference) (*corev1.Secret, error) {
 	secrets := k.Client.CoreV1().Secrets(k.Namespace)
 	if current == nil {
-		wanted.OwnerReferences = []metav1.OwnerReference{owner}
+		if !k.Unowned {
+			wanted.OwnerReferences = []metav1.OwnerReference{owner}
+		}
 		created, err := secrets.Create(ctx, wanted, metav1.CreateOptions{})
 		return created, wrap(err, "create host Secret %s/%s", k.Namespace, k.Name)
 	}
