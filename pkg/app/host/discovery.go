@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -139,16 +141,16 @@ func asStandby(err error) (reason string, ok bool) {
 }
 
 // loadUnproven returns the facts of an earlier run for a start without the host, and initializes
-// the holder from them. ok is false if no usable ones are on the volume. Without the keys and the store
-// there, it is also false unless cause is a host that does not respond or that denies access. With
-// both, an object that somebody has deleted keeps no virtual API from starting.
+// the holder from them. ok is false if no usable ones are on the volume. It is also false unless cause
+// is a host that does not respond, or that denies access, as after a change of a Role. If the host lacks
+// an object of the release, the volume must have the keys and the store.
 func (d *Discovery) loadUnproven(holder *Holder, cause error) (*Facts, bool) {
 	known, ok := LoadFacts(d.DataDir)
 	if !ok {
 		return nil, false
 	}
 	isComplete := known.hasCerts() && (hasStore(d.DataDir) || d.isShared(known, 0))
-	if !isComplete && !isUnreachable(cause) && !apierrors.IsForbidden(cause) && !apierrors.IsUnauthorized(cause) {
+	if !isUnreachable(cause) && !apierrors.IsForbidden(cause) && !apierrors.IsUnauthorized(cause) && (!isComplete || !lacksObject(cause)) {
 		return nil, false
 	}
 	known.Shared = d.isShared(known, 0)
@@ -159,6 +161,16 @@ func (d *Discovery) loadUnproven(holder *Holder, cause error) (*Facts, bool) {
 	holder.record, holder.anchor, holder.lastError = known.Holder, known.Anchor, cause.Error()
 	holder.shared = known.Shared
 	return known, true
+}
+
+// lacksObject reports whether an error is that the host lacks an object of the release, or that something before it
+// answers so. Nothing else is wrong then: nobody else serves, and the store is that of the release.
+func lacksObject(err error) bool {
+	if _, ok := errors.AsType[*factError](err); ok {
+		return true
+	}
+	status := apierrors.APIStatus(nil)
+	return errors.As(err, &status) && slices.Contains([]int32{http.StatusNotFound, http.StatusRequestTimeout, http.StatusGone}, status.Status().Code)
 }
 
 // isRetriable reports whether the host may soon respond differently. A new RoleBinding may not
