@@ -35,7 +35,7 @@ func TestGoroutinesEnd(t *testing.T) {
 	for dir := range starting {
 		switch checked := checksLeaks(t, dir); {
 		case !checked && withoutLeakCheck[dir] == "":
-			t.Errorf("%s starts goroutines: check in its TestMain with goleak that none is left", dir)
+			t.Errorf("%s starts goroutines: check in its TestMain with test/goroutines that none is left", dir)
 		case checked && withoutLeakCheck[dir] != "":
 			t.Errorf("%s checks that no goroutine is left: remove it from withoutLeakCheck", dir)
 		}
@@ -63,7 +63,7 @@ func startsGoroutine(file *ast.File) (found bool) {
 	return found
 }
 
-// checksLeaks reports whether a test of a package uses goleak for all of them.
+// checksLeaks reports whether a test of a package checks the goroutines of all of them.
 func checksLeaks(t *testing.T, dir string) bool {
 	t.Helper()
 	tests, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
@@ -75,7 +75,7 @@ func checksLeaks(t *testing.T, dir string) bool {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if strings.Contains(string(content), "goleak.VerifyTestMain(") {
+		if strings.Contains(string(content), "goroutines.Verify(") {
 			return true
 		}
 	}

@@ -21,7 +21,6 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -35,6 +34,7 @@ import (
 	"github.com/sublet-dev/sublet/api/release"
 	"github.com/sublet-dev/sublet/pkg/cli"
 	"github.com/sublet-dev/sublet/pkg/cli/host"
+	"github.com/sublet-dev/sublet/test/goroutines"
 )
 
 // runVariable is set for a process that is the command line itself, with the arguments of that process.
@@ -44,7 +44,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(runVariable) != "" {
 		os.Exit(cli.Run())
 	}
-	goleak.VerifyTestMain(m)
+	goroutines.Verify(m)
 }
 
 // fakeHost is an API server that knows the virtual clusters of a host, and no more.

@@ -5,11 +5,11 @@ import (
 	"net"
 	"testing"
 
-	"go.uber.org/goleak"
+	"github.com/sublet-dev/sublet/test/goroutines"
 )
 
 // TestMain fails if a test leaves a goroutine behind.
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goroutines.Verify(m) }
 
 // fakeConn is a connection that was accepted from some address.
 type fakeConn struct {

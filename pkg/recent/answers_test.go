@@ -9,11 +9,12 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
 	clocktesting "k8s.io/utils/clock/testing"
+
+	"github.com/sublet-dev/sublet/test/goroutines"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goroutines.Verify(m) }
 
 // TestShared checks that those who ask for the same share one answer, until it is too old.
 func TestShared(t *testing.T) {

@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os/exec"
 	"strconv"
 	"strings"
 	"testing"
@@ -40,7 +39,7 @@ func TestAccess(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_ = exec.Command("kubectl", "--kubeconfig", hostKubeconfig, "delete", "namespace", exportNamespace, "--wait").Run()
+		_ = newCommand("kubectl", "--kubeconfig", hostKubeconfig, "delete", "namespace", exportNamespace, "--wait").Run()
 	})
 	controller := startPassingController(t)
 	tn := install(

@@ -40,7 +40,7 @@ func newUser(t *testing.T) *user {
 
 // command returns a command of the user.
 func (u *user) command(program string, args ...string) *exec.Cmd {
-	cmd := exec.Command(program, args...)
+	cmd := newCommand(program, args...)
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+u.kubeconfig)
 	return cmd
 }
@@ -158,7 +158,7 @@ func TestCommandLine(t *testing.T) {
 	t.Run("debug collect", func(t *testing.T) {
 		bundle := filepath.Join(t.TempDir(), "bundle.tar.gz")
 		u.sublet("debug", "collect", name, "--file", bundle)
-		out := mustRun(t, exec.Command("tar", "-xzOf", bundle, "sublet-debug/control-plane/parts.json", "sublet-debug/release/secrets.json", "sublet-debug/release/values.json", "sublet-debug/contents.txt"))
+		out := mustRun(t, newCommand("tar", "-xzOf", bundle, "sublet-debug/control-plane/parts.json", "sublet-debug/release/secrets.json", "sublet-debug/release/values.json", "sublet-debug/contents.txt"))
 		if !strings.Contains(out, `"healthy": true`) || !strings.Contains(out, name+"-kubeconfig") || strings.Contains(out, "certificate-authority") {
 			t.Errorf("the bundle has:\n%s", out)
 		}

@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"os/exec"
 	"regexp"
 	"strings"
 	"testing"
@@ -270,7 +269,7 @@ func testForgedStatus(t *testing.T, tn *tenant) {
 
 // testTenantMetrics looks for addresses of the host in the metrics that a tenant reads.
 func testTenantMetrics(t *testing.T, tn *tenant) {
-	body := mustRun(t, exec.Command("kubectl", "--kubeconfig", tn.kubeconfig, "get", "--raw", "/metrics"))
+	body := mustRun(t, newCommand("kubectl", "--kubeconfig", tn.kubeconfig, "get", "--raw", "/metrics"))
 	if !strings.Contains(body, "apiserver_request_total") {
 		t.Error("a tenant reads the metrics of the API server")
 	}

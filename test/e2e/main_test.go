@@ -61,6 +61,7 @@ func setup() error {
 		return err
 	}
 	config.QPS = -1
+	config.Timeout = commandLimit
 	hostConfig = config
 	hostClient, err = kubernetes.NewForConfig(config)
 	return err

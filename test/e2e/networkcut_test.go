@@ -88,7 +88,7 @@ func enterNetwork(t *testing.T, pod string) *podNetwork {
 
 func (n *podNetwork) command(args ...string) *exec.Cmd {
 	all := slices.Concat(n.enter, args)
-	return exec.Command(all[0], all[1:]...)
+	return newCommand(all[0], all[1:]...)
 }
 
 // kubectl returns a command of a tenant that is in the pod.

@@ -17,7 +17,7 @@ func testNotes(t *testing.T, tn *tenant) {
 	notes := mustRun(t, helm("get", "notes", tn.release, "-n", tn.namespace))
 	dir := t.TempDir()
 	shell := func(line string) *exec.Cmd {
-		cmd := exec.Command("sh", "-c", line)
+		cmd := newCommand("sh", "-c", line)
 		cmd.Dir = dir
 		cmd.Env = append(os.Environ(), "KUBECONFIG="+hostKubeconfig)
 		return cmd

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os/exec"
 	"regexp"
 	"strings"
 	"testing"
@@ -84,7 +83,7 @@ func TestRestore(t *testing.T) {
 	checkKept(t, uids, tn.podUIDs())
 	tn.createPod(t.Context(), "after")
 	tn.await("condition=Ready", "pod/after")
-	mustRun(t, exec.Command("sh", "-c", strings.Replace(command, "kubectl ", "kubectl --kubeconfig "+hostKubeconfig+" ", 1)))
+	mustRun(t, newCommand("sh", "-c", strings.Replace(command, "kubectl ", "kubectl --kubeconfig "+hostKubeconfig+" ", 1)))
 	eventually(t, "what the backup lacks is deleted", func(context.Context) error {
 		now := tn.podUIDs()
 		for name, uid := range uids {

@@ -91,7 +91,7 @@ func createHostNamespace(t *testing.T, name string) {
 			for _, cmd := range []*exec.Cmd{
 				hostKubectl("-n", name, "get", "all", "-o", "wide"),
 				hostKubectl("-n", name, "get", "events"),
-				exec.Command("sh", "-c", `for pod in $("$@" get pods -o name); do echo "$pod"; "$@" logs --all-containers --tail 60 "$pod"; done`,
+				newCommand("sh", "-c", `for pod in $("$@" get pods -o name); do echo "$pod"; "$@" logs --all-containers --tail 60 "$pod"; done`,
 					"sh", "kubectl", "--kubeconfig", hostKubeconfig, "-n", name),
 			} {
 				out, _ := cmd.CombinedOutput()

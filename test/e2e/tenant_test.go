@@ -26,6 +26,10 @@ import (
 // is a limit for broken things, not a measure of good ones.
 const patience = 3 * time.Minute
 
+// commandLimit is longer than any command waits for patience. A command that never ends fails its test
+// then, and not the whole run without a name.
+const commandLimit = 4 * patience
+
 // tenant is one installed release and the ways to reach both of its sides.
 type tenant struct {
 	t                  *testing.T
@@ -49,7 +53,7 @@ func install(t *testing.T, release, namespace string, values ...string) *tenant 
 			tn.dump()
 		}
 		tn.endRoles()
-		_ = exec.Command(helmBinary, "--kubeconfig", hostKubeconfig, "uninstall", release, "-n", namespace, "--ignore-not-found").Run()
+		_ = newCommand(helmBinary, "--kubeconfig", hostKubeconfig, "uninstall", release, "-n", namespace, "--ignore-not-found").Run()
 	})
 	tn.connect()
 	tn.recordRoles()
@@ -103,6 +107,7 @@ func (tn *tenant) connect() {
 		tn.t.Fatalf("cannot use the kubeconfig: %v", err)
 	}
 	restConfig.QPS = -1
+	restConfig.Timeout = commandLimit
 	tn.virtualConfig = restConfig
 	tn.virtual = kubernetes.NewForConfigOrDie(restConfig)
 	tn.awaitReady()
@@ -123,7 +128,7 @@ func (tn *tenant) kubectl(args ...string) string {
 }
 
 func (tn *tenant) command(args ...string) *exec.Cmd {
-	return exec.Command("kubectl", append([]string{"--kubeconfig", tn.kubeconfig}, args...)...)
+	return newCommand("kubectl", append([]string{"--kubeconfig", tn.kubeconfig}, args...)...)
 }
 
 // apply applies a manifest as the tenant. It replaces @IMAGE@ by the test image.
@@ -160,12 +165,21 @@ func (tn *tenant) dump() {
 	}
 }
 
+// newCommand returns a command that is killed after commandLimit.
+func newCommand(name string, args ...string) *exec.Cmd {
+	ctx, cancel := context.WithTimeout(context.Background(), commandLimit) //nolint:contextcheck // Cleanups use it too.
+	context.AfterFunc(ctx, cancel)
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.WaitDelay = time.Second
+	return cmd
+}
+
 func helm(args ...string) *exec.Cmd {
-	return exec.Command(helmBinary, append([]string{"--kubeconfig", hostKubeconfig}, args...)...)
+	return newCommand(helmBinary, append([]string{"--kubeconfig", hostKubeconfig}, args...)...)
 }
 
 func hostKubectl(args ...string) *exec.Cmd {
-	return exec.Command("kubectl", append([]string{"--kubeconfig", hostKubeconfig}, args...)...)
+	return newCommand("kubectl", append([]string{"--kubeconfig", hostKubeconfig}, args...)...)
 }
 
 // mustRun runs a command and fails the test with its output if it fails.

@@ -3,7 +3,7 @@ package manifests
 import (
 	"testing"
 
-	"go.uber.org/goleak"
+	"github.com/sublet-dev/sublet/test/goroutines"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goroutines.Verify(m) }

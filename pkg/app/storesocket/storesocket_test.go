@@ -9,15 +9,15 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"go.uber.org/goleak"
 	"go.uber.org/zap"
 
 	"github.com/sublet-dev/sublet/pkg/snapshot"
 	"github.com/sublet-dev/sublet/pkg/storage"
 	"github.com/sublet-dev/sublet/test/databases"
+	"github.com/sublet-dev/sublet/test/goroutines"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goroutines.Verify(m) }
 
 // TestDumpThroughSocket reads a store that another process has opened.
 func TestDumpThroughSocket(t *testing.T) {

@@ -14,9 +14,8 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/sublet-dev/sublet/test/await"
+	"github.com/sublet-dev/sublet/test/goroutines"
 )
 
 // needVariable names the file that must exist as long as somebody needs the tunnel of the test.
@@ -30,7 +29,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	goleak.VerifyTestMain(m)
+	goroutines.Verify(m)
 }
 
 // tunnelOfTest runs one process of a tunnel. It answers each connection with its number and that of its parent.

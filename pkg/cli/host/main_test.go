@@ -10,13 +10,13 @@ import (
 	"strings"
 	"testing"
 
-	"go.uber.org/goleak"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
 	"github.com/sublet-dev/sublet/pkg/cli/host"
 	"github.com/sublet-dev/sublet/pkg/cli/kubeconfig"
+	"github.com/sublet-dev/sublet/test/goroutines"
 )
 
 // childVariable names the environment variable with the arguments of a child process, in JSON. The
@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	goleak.VerifyTestMain(m)
+	goroutines.Verify(m)
 }
 
 // child does with our packages what kubectl would do with the arguments.

@@ -3,8 +3,8 @@ package release_test
 import (
 	"testing"
 
-	"go.uber.org/goleak"
+	"github.com/sublet-dev/sublet/test/goroutines"
 )
 
 // TestMain fails if a test leaves a goroutine behind.
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goroutines.Verify(m) }

@@ -3,9 +3,9 @@ package encryption
 import (
 	"testing"
 
-	"go.uber.org/goleak"
+	"github.com/sublet-dev/sublet/test/goroutines"
 )
 
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m)
+	goroutines.Verify(m)
 }

@@ -3,10 +3,10 @@ package pki
 import (
 	"testing"
 
-	"go.uber.org/goleak"
+	"github.com/sublet-dev/sublet/test/goroutines"
 )
 
 // TestMain fails if a test leaves a goroutine behind.
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m)
+	goroutines.Verify(m)
 }
