@@ -69,10 +69,11 @@ HOSTCTL := $(GO) run ./hostlab/cmd/hostctl
 e2e: image bin/helm bin/sublet ## Test the installed chart on a real node (root; ARGS='-run NAME' for some of it)
 	$(HOSTCTL) up
 	$(HOSTCTL) load-image out/sublet.tar
+	[ -n "$(ARGS)" ] || $(HOSTCTL) build-software # Not in the time of the tests.
 	status=$$($(HOSTCTL) status) && \
 	SUBLET_HOST_KUBECONFIG=$$(echo "$$status" | sed -n 's/^kubeconfig *//p') \
 	PATH="$$PATH:$$(echo "$$status" | sed -n 's|^kubectl *\(.*\)/kubectl$$|\1|p')" \
-		$(GO) test -tags e2e -p 1 -count=1 -timeout 60m -v ./hostlab ./test/e2e $(ARGS)
+		$(GO) test -tags e2e -p 1 -count=1 -parallel 3 -timeout 60m -v ./hostlab ./test/e2e $(ARGS)
 
 # Its first run builds the suite, which takes some minutes more than the host alone.
 .PHONY: conformance

@@ -19,19 +19,39 @@ type Software struct {
 	file string
 }
 
+// BuildSoftware builds all software that tests run on the host, so that no test spends its time on that.
+func (h *Host) BuildSoftware(ctx context.Context) error {
+	for _, s := range []Software{Traefik(), CertManager(), PrometheusOperator(), Prometheus(), Kueue()} {
+		if err := h.buildSoftware(ctx, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// buildSoftware builds the programs of software that have not been built yet.
+func (h *Host) buildSoftware(ctx context.Context, s Software) error {
+	b := h.softwareBuilder()
+	if err := os.MkdirAll(b.bin, 0o755); err != nil {
+		return err
+	}
+	return h.steps.run("build "+s.module.name+" "+s.module.version, func() error { return b.buildModule(ctx, s.module) })
+}
+
+func (h *Host) softwareBuilder() builder {
+	return builder{bin: filepath.Join(h.dir, "bin"), src: filepath.Join(h.dir, "src")}
+}
+
 // LoadSoftware builds software, loads its images into the nodes of the host, and returns the
 // folder of its sources. Only tests need it, and its first build takes minutes, so [Host.Up]
 // does not do it.
 func (h *Host) LoadSoftware(ctx context.Context, s Software) (string, error) {
-	b, m := builder{bin: filepath.Join(h.dir, "bin"), src: filepath.Join(h.dir, "src")}, s.module
+	b, m := h.softwareBuilder(), s.module
 	folder, err := b.download(ctx, m)
 	if err != nil || len(s.images) == 0 {
 		return folder, err
 	}
-	if err := os.MkdirAll(b.bin, 0o755); err != nil {
-		return "", err
-	}
-	if err := h.steps.run("build "+m.name+" "+m.version, func() error { return b.buildModule(ctx, m) }); err != nil {
+	if err := h.buildSoftware(ctx, s); err != nil {
 		return "", err
 	}
 	all, err := s.recipes(b.bin)

@@ -30,6 +30,7 @@ const (
 // TestScaleByRequests generates load on a virtual cluster with an external etcd. The leader
 // scales it from one replica to three, an upgrade keeps them, and without load there is one again.
 func TestScaleByRequests(t *testing.T) {
+	t.Parallel()
 	tn := installElastic(t, "elastic", "targetRequestsPerSecond=5")
 	begin := time.Now()
 	// Six clients send up to 20 requests a second each, far more than three replicas are to have. A busy machine answers few.

@@ -20,6 +20,7 @@ import (
 // TestNothingBricks does to one release what a tenant or an operator may do, and
 // restarts it. Each time it is ready again without a restart of its container.
 func TestNothingBricks(t *testing.T) {
+	t.Parallel()
 	tn := install(t, "brick", "brick")
 	for _, step := range []struct {
 		name string

@@ -24,6 +24,7 @@ const database = "controlPlane.backingStore.database."
 // TestSQLite installs a virtual cluster on SQLite, runs pods, kills its server, and adds a
 // second one.
 func TestSQLite(t *testing.T) {
+	t.Parallel()
 	tn := install(t, "sqlite", "sqlite", database+"embedded.enabled=true")
 	runOnDatabase(t, tn)
 	killServer(t, tn.release)
@@ -38,6 +39,7 @@ func TestSQLite(t *testing.T) {
 // TestPostgres installs a virtual cluster on a PostgreSQL server outside of the host, whose
 // address and CA are in Secrets. It kills the control plane and the server.
 func TestPostgres(t *testing.T) {
+	t.Parallel()
 	server := databases.Postgres(t, databases.Options{TLS: true, Address: machineAddress(t)})
 	const namespace = "postgres"
 	ctx := t.Context()

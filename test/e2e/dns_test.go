@@ -31,6 +31,7 @@ spec:
 
 // TestDNSPods looks names up through a restart of the control plane. None fails.
 func TestDNSPods(t *testing.T) {
+	t.Parallel()
 	tn := install(t, "names", "e2e-dns", "controlPlane.coredns.replicas=2", "networking.advanced.dns.nodeSearchDomains=true")
 	mustRun(t, hostKubectl("-n", tn.namespace, "rollout", "status", "deployment/names-dns", "--timeout", patience.String()))
 	tn.apply(asker)

@@ -52,6 +52,7 @@ func (tn *tenant) runBudgeted() *corev1.Node {
 // TestDrain lets a tenant drain the only node there is. The budget of the pods holds
 // the last one back, and the host's node is left alone.
 func TestDrain(t *testing.T) {
+	t.Parallel()
 	tn := install(t, "drain", "tenant-drain", schedulerKey+"=true")
 	host := tn.runBudgeted()
 	node, before := host.Name, partsOf(host)

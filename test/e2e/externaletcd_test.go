@@ -85,6 +85,7 @@ func (e *operatorEtcd) issue(t *testing.T, address net.IP) (certFile, keyFile st
 // the etcd away. Pods run on, the control plane is not restarted, and it works again by
 // itself.
 func TestExternalEtcd(t *testing.T) {
+	t.Parallel()
 	store := startOperatorEtcd(t)
 	const namespace = "external-etcd"
 	create := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}

@@ -24,6 +24,7 @@ const maxFill = 200
 // TestFullStore fills a store until it denies creates, restarts it, and empties it
 // again. Updates and deletes work all the time, and creates work again by themselves.
 func TestFullStore(t *testing.T) {
+	t.Parallel()
 	tn := install(t, "full", "full", smallStore)
 	ctx := t.Context()
 	maps := tn.virtual.CoreV1().ConfigMaps("default")

@@ -95,19 +95,27 @@ func newSleeper(name string) *corev1.Pod {
 	}
 }
 
-// createPod creates a pod and retries while the API is away. A create whose
-// answer was lost is seen as "already exists".
+// createPod creates a pod and retries while the API is away, until patience is over or the context ends.
+// A create whose answer was lost is seen as "already exists".
 func (tn *tenant) createPod(ctx context.Context, name string) {
-	pod := newSleeper(name)
-	for ctx.Err() == nil {
-		_, err := tn.virtual.CoreV1().Pods("default").Create(ctx, pod, metav1.CreateOptions{})
-		if err == nil || apierrors.IsAlreadyExists(err) {
+	limited, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	var err error
+	for limited.Err() == nil {
+		_, latest := tn.virtual.CoreV1().Pods("default").Create(limited, newSleeper(name), metav1.CreateOptions{})
+		if latest == nil || apierrors.IsAlreadyExists(latest) {
 			return
 		}
+		if err == nil || limited.Err() == nil { // What the end of the time cuts off has no reason.
+			err = latest
+		}
 		select {
-		case <-ctx.Done():
+		case <-limited.Done():
 		case <-time.After(50 * time.Millisecond):
 		}
+	}
+	if ctx.Err() == nil {
+		tn.t.Errorf("cannot create pod %s: %v", name, err)
 	}
 }
 

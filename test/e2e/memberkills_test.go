@@ -15,6 +15,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 
 	"github.com/sublet-dev/sublet/api/labels"
 )
@@ -106,7 +108,9 @@ type copyLog struct {
 // watchCopies records host pods until the test ends.
 func (tn *tenant) watchCopies() *copyLog {
 	tn.t.Helper()
-	pods := hostClient.CoreV1().Pods(tn.namespace)
+	config := rest.CopyConfig(hostConfig)
+	config.Timeout = 0 // The watch lasts as long as the test.
+	pods := kubernetes.NewForConfigOrDie(config).CoreV1().Pods(tn.namespace)
 	options := metav1.ListOptions{LabelSelector: "sublet.dev/cluster"}
 	list, err := pods.List(tn.t.Context(), options)
 	if err != nil {

@@ -32,6 +32,7 @@ const (
 // network of one. A client that writes twice a second loses nothing. In the end, two replicas are
 // refused.
 func TestMembers(t *testing.T) {
+	t.Parallel()
 	// By default, 300 pods request more CPU than the node may have.
 	tn := install(t, "members", "members", "policies.limitRange.defaultRequest.cpu=1m")
 	load := newMemberLoad()

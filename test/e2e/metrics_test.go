@@ -43,6 +43,7 @@ spec:
 
 // TestMetrics reads usage with kubectl top, and lets autoscalers scale on CPU and memory.
 func TestMetrics(t *testing.T) {
+	t.Parallel()
 	tn := install(t, "metrics", "metrics", "integrations.metricsServer.enabled=true",
 		"integrations.kubeletMetrics.enabled=true")
 	loads := map[string][2]string{ // name -> resource, command that uses it

@@ -35,6 +35,7 @@ type network struct {
 
 // TestNetworkPolicies shows with packets who reaches whom under the default settings.
 func TestNetworkPolicies(t *testing.T) {
+	t.Parallel()
 	n := newNetwork(t)
 	n.check(t, []connection{
 		{"a pod of the tenant", n.inOwn, "timeout 5 wget -qO- http://web", true},

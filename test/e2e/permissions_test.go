@@ -66,6 +66,7 @@ spec: {podSelector: {matchLabels: {app: work}}, policyTypes: [Ingress]}
 // TestPermissions uses every permission of the default Role that normal work uses, in all ways
 // that there are. The comparison with the audit log at the end of the run finds what is left.
 func TestPermissions(t *testing.T) {
+	t.Parallel()
 	tn := install(t, "perms", "tenant-perms")
 	tn.apply(everyKind)
 	tn.await("condition=Ready", "pod/work")

@@ -19,6 +19,7 @@ import (
 // TestQuota fills each limit of a virtual cluster. The tenant reads used, asked and hard,
 // and recovers. Neither the control plane nor an operator is ever kept from their work.
 func TestQuota(t *testing.T) {
+	t.Parallel()
 	tn := install(t, "quota", "quota",
 		"policies.resourceQuota.quota.pods=3",
 		`policies.resourceQuota.quota.services\.nodeports=1`,

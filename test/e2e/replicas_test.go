@@ -34,6 +34,7 @@ const (
 // TestReplicas runs three replicas on one etcd. It kills the leader, and then restarts all of
 // them by an upgrade.
 func TestReplicas(t *testing.T) {
+	t.Parallel()
 	const external = "controlPlane.backingStore.etcd.external."
 	tn := install(t, "replicas", "replicas", external+"enabled=true", external+"endpoint="+etcd.Start(t, etcd.Options{IP: machineAddress(t)}).Endpoint(),
 		"controlPlane.statefulSet.highAvailability.replicas=3")

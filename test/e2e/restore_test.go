@@ -53,6 +53,7 @@ spec:
 // the commands of the documentation. Pods continue to run, those that the backup lacks until the
 // operator accepts the store.
 func TestRestore(t *testing.T) {
+	t.Parallel()
 	const early = "early-0"
 	tn := install(t, "restored", "restored")
 	tn.apply(backedUp)

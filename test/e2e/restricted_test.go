@@ -19,6 +19,7 @@ import (
 // restricted. The control plane and pods that meet it run there. Others are refused, whatever
 // the policies allow, and nothing leaks that would not elsewhere.
 func TestRestrictedNamespace(t *testing.T) {
+	t.Parallel()
 	const name = "tenant-restricted"
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"pod-security.kubernetes.io/enforce": "restricted"}}}
 	if _, err := hostClient.CoreV1().Namespaces().Create(t.Context(), namespace, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {

@@ -17,6 +17,7 @@ import (
 // TestSplit upgrades a virtual cluster so that its API runs apart from its controllers. Pods run
 // on. A pod that is created while the controllers are away runs once they are back.
 func TestSplit(t *testing.T) {
+	t.Parallel()
 	const external = "controlPlane.backingStore.etcd.external."
 	tn := install(t, "split", "split", external+"enabled=true", external+"endpoint="+etcd.Start(t, etcd.Options{IP: machineAddress(t)}).Endpoint())
 	tn.runPods("before")

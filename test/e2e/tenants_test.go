@@ -16,6 +16,7 @@ import (
 // TestTenantsNeverMeet runs equal objects in three virtual clusters, two of them
 // in one host namespace.
 func TestTenantsNeverMeet(t *testing.T) {
+	t.Parallel()
 	// In an emptyDir the store is there at once: what is left is the server's own time.
 	begin := time.Now()
 	first := install(t, "east", "tenant-a", "controlPlane.statefulSet.persistence.volumeClaim.enabled=false")

@@ -2,6 +2,7 @@
 //
 //	hostctl up|down|status [--provider local|kind|existing] [--dir DIR] [--dual-stack]
 //	hostctl load-image FILE
+//	hostctl build-software
 //
 // Package hostlab describes the parts of such a host.
 package main
@@ -82,6 +83,10 @@ func newCommand(out io.Writer) *cobra.Command {
 				_, err := fmt.Fprintf(out, "loaded %s\n", args[0])
 				return err
 			}),
+		},
+		&cobra.Command{
+			Use: "build-software", Short: "Build the software of others that tests run on the host", Args: cobra.NoArgs,
+			RunE: withHost(func(ctx context.Context, host *hostlab.Host, _ []string) error { return host.BuildSoftware(ctx) }),
 		},
 	)
 	return root
