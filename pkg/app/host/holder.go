@@ -179,9 +179,11 @@ func (h *Holder) recordFailure(err error) {
 
 // observe compares the anchor with the record of this replica. If the anchor names nobody, or an
 // earlier pod of the same name, it claims the anchor.
+//
+// Without an anchor, writes wait: the host's garbage collector deletes whatever is created for it.
 func (h *Holder) observe(ctx context.Context, anchor *corev1.ConfigMap) error {
 	if anchor == nil {
-		klog.InfoS("The anchor does not exist; run helm upgrade to create it again", "anchor", h.release.Anchor())
+		h.recordFailure(fmt.Errorf("ConfigMap %s/%s does not exist; run helm upgrade to create it again", h.release.Namespace, h.release.Anchor()))
 		return nil
 	}
 	if h.isShared() {

@@ -211,6 +211,35 @@ func TestHolderKeepsClaim(t *testing.T) {
 	}
 }
 
+// TestHolderWithoutAnchor deletes the anchor. The host's garbage collector deletes whatever this replica would
+// create for it, so that writes wait until an upgrade has created it again.
+func TestHolderWithoutAnchor(t *testing.T) {
+	t.Parallel()
+	for name, shared := range map[string]bool{"Alone": false, "Shared": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			client := fake.NewClientset(chartObjects(nil)...)
+			holder, _ := runHolder(t, client)
+			if shared {
+				holder.Share()
+			}
+			configMaps := client.CoreV1().ConfigMaps(shop().Namespace)
+			if err := configMaps.Delete(t.Context(), shop().Anchor(), metav1.DeleteOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "writes wait", func() bool { return errors.Is(holder.MayWrite(), ErrNotProven) })
+			if details := holder.Checks()[0].Details; len(details) != 1 || !strings.Contains(details[0], "shop-anchor does not exist; run helm upgrade") {
+				t.Errorf("/syncz has the details %q", details)
+			}
+			again := &corev1.ConfigMap{ObjectMeta: meta(shop().Anchor(), "anchor-again", nil)}
+			if _, err := configMaps.Create(t.Context(), again, metav1.CreateOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "writes go on", func() bool { return holder.MayWrite() == nil && holder.AnchorOwner().UID == again.UID })
+		})
+	}
+}
+
 // TestHolderWithoutHost starts with the facts of an earlier run and reaches the
 // host later.
 func TestHolderWithoutHost(t *testing.T) {
