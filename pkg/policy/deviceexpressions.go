@@ -50,13 +50,14 @@ func costOfExpression(text string) string {
 
 // costOfCall returns what is wrong with a call of a function, empty if nothing is.
 func costOfCall(call ast.CallExpr) string {
-	arguments := call.Args()
+	arguments, isQuantity := call.Args(), false
 	switch call.FunctionName() {
 	case "matches", "find", "findAll":
 		if !call.IsMemberFunction() && len(arguments) > 1 {
 			arguments = arguments[1:] // The first one is the text.
 		}
 	case "quantity", "isQuantity":
+		isQuantity = true
 	default:
 		return ""
 	}
@@ -67,7 +68,7 @@ func costOfCall(call ast.CallExpr) string {
 	switch {
 	case !ok:
 		return "the host's scheduler cannot bound what it takes; give " + call.FunctionName() + " a constant text"
-	case translate.HasHugeExponent(constant):
+	case isQuantity && translate.HasHugeExponent(constant):
 		return "the host's scheduler would compute for hours; use an exponent of at most three digits"
 	}
 	return ""

@@ -45,6 +45,7 @@ func TestCheckClaim(t *testing.T) {
 			r.Selectors = []resourcev1.DeviceSelector{{CEL: &resourcev1.CELDeviceSelector{Expression: "true"}}}
 		})},
 		"Constants":   {reason: "constants are bounded by their text", claim: selects(`quantity("1Gi").isLessThan(device.capacity["x"].memory) && device.attributes["x"].model.matches("^a{1,3}$") && matches(device.driver, "x")`)},
+		"ModelName":   {reason: "a regular expression is no quantity", claim: selects(`device.attributes["x"].model.matches("E5450") || "x".find("12e4000") == ""`)},
 		"BuiltRegex":  {reason: "a regular expression of any size", claim: selects(`"x".matches("(?:" + device.driver + "){1000}")`), want: costly},
 		"GlobalRegex": {reason: "it is also a function", claim: selects(`matches("x", device.driver)`), want: costly},
 		"FoundRegex":  {reason: "another function, inside of a macro", claim: selects(`["x"].exists(x, x.find(device.driver) == "y")`), want: costly},

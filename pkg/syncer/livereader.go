@@ -41,8 +41,8 @@ func (l *liveReader) Get(ctx context.Context, key client.ObjectKey, object clien
 	return l.client.Get(ctx, key, object)
 }
 
-// List implements client.Reader. Index fields are compared here, because API servers
-// know only a few fields.
+// List implements client.Reader. Index fields are compared here, because API servers know only a few fields. Most
+// callers want one object of many, so List reads page by page and ends with what was asked for.
 func (l *liveReader) List(ctx context.Context, list client.ObjectList, options ...client.ListOption) error {
 	asked := client.ListOptions{}
 	asked.ApplyOptions(options)
@@ -50,32 +50,50 @@ func (l *liveReader) List(ctx context.Context, list client.ObjectList, options .
 	if asked.LabelSelector != nil {
 		sent.LabelSelector = asked.LabelSelector
 	}
-	if err := l.client.List(ctx, list, &sent); err != nil {
-		return err
-	}
 	if asked.FieldSelector == nil {
-		return nil
+		return l.client.List(ctx, list, &sent)
 	}
-	return l.filter(list, asked.FieldSelector.Requirements())
+	sent.Limit = livePageSize
+	var kept []runtime.Object
+	for {
+		found, next, err := l.listPage(ctx, list, &sent, asked.FieldSelector.Requirements())
+		if err != nil {
+			return err
+		}
+		kept = append(kept, found...)
+		if next == "" || asked.Limit > 0 && int64(len(kept)) >= asked.Limit {
+			return meta.SetList(list, kept)
+		}
+		sent.Continue = next
+	}
 }
 
-// filter keeps the items whose index values meet all requirements.
-func (l *liveReader) filter(list client.ObjectList, requirements fields.Requirements) error {
-	items, err := meta.ExtractList(list)
-	if err != nil {
-		return fmt.Errorf("cannot read the items of %T: %w", list, err)
+// listPage returns the objects of one page that meet all requirements, and the token of the next page. It is empty
+// after the last one. The list names the type.
+func (l *liveReader) listPage(
+	ctx context.Context, list client.ObjectList, sent *client.ListOptions, requirements fields.Requirements,
+) (found []runtime.Object, next string, err error) {
+	page, ok := list.DeepCopyObject().(client.ObjectList)
+	if !ok {
+		return nil, "", fmt.Errorf("cannot list into %T", list)
 	}
-	var kept []runtime.Object
+	if err := l.client.List(ctx, page, sent); err != nil {
+		return nil, "", err
+	}
+	items, err := meta.ExtractList(page)
+	if err != nil {
+		return nil, "", fmt.Errorf("cannot read the items of %T: %w", list, err)
+	}
 	for _, item := range items {
 		object, ok := item.(client.Object)
 		if !ok {
-			return fmt.Errorf("cannot filter %T: its items are no objects", list)
+			return nil, "", fmt.Errorf("cannot filter %T: its items are no objects", list)
 		}
 		if l.matches(object, requirements) {
-			kept = append(kept, item)
+			found = append(found, item)
 		}
 	}
-	return meta.SetList(list, kept)
+	return found, page.GetContinue(), nil
 }
 
 // matches reports whether the index values of object meet all requirements.

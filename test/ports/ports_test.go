@@ -21,3 +21,16 @@ func TestFree(t *testing.T) {
 		taken[address] = true
 	}
 }
+
+// TestFreeForOne checks that no address is for two servers that do not run yet.
+func TestFreeForOne(t *testing.T) {
+	t.Parallel()
+	taken := map[string]bool{}
+	for range 2000 {
+		address := Free(t, "127.0.0.2")
+		if taken[address] {
+			t.Fatalf("%s was returned twice", address)
+		}
+		taken[address] = true
+	}
+}

@@ -220,7 +220,7 @@ func (d *Discovery) attempt(ctx context.Context, holder *Holder) (*Facts, error)
 	defer cancel()
 	seen, err := d.ask(ctx)
 	if err != nil {
-		return nil, err
+		return nil, d.checkAnchor(ctx, err)
 	}
 	holder.anchor = d.Release.AnchorOwner(seen.anchor.UID)
 	known, ok := LoadFacts(d.DataDir)
@@ -245,6 +245,19 @@ func (d *Discovery) attempt(ctx context.Context, holder *Holder) (*Facts, error)
 	}
 	facts.Certs = certs.Data
 	return &facts, nil
+}
+
+// checkAnchor returns why an attempt has failed. The facts of the last run replace an object that the host lacks. Those
+// of another release do not, so that the replica waits.
+func (d *Discovery) checkAnchor(ctx context.Context, cause error) error {
+	known, ok := LoadFacts(d.DataDir)
+	if !ok || !lacksObject(cause) {
+		return cause
+	}
+	if anchor, err := d.getAnchor(ctx); err == nil && anchor.UID != known.Anchor.UID {
+		return &StandbyError{fmt.Sprintf("the volume has the store of an earlier release, and the host lacks an object of this one: %v", cause)}
+	}
+	return cause
 }
 
 // ask reads all facts from the host in parallel.

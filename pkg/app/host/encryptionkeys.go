@@ -29,7 +29,7 @@ type EncryptionKeys struct {
 	Clock clock.Clock
 
 	mu sync.Mutex
-	// last is the text of the release's own Secret when it was last loaded, nil before.
+	// last is the text of the release's own Secret when it was last loaded or seen, nil before.
 	last []byte
 }
 
@@ -85,19 +85,31 @@ func (k *EncryptionKeys) attempt(ctx context.Context, name string, create bool) 
 	if text == nil {
 		text = []byte{} // nil would mean that the Secret does not exist.
 	}
-	if name == k.Release.Encryption() && len(text) > 0 {
-		k.mu.Lock()
-		k.last = text
-		k.mu.Unlock()
+	if name == k.Release.Encryption() {
+		k.Observe(current)
 	}
 	return text, nil
 }
 
-// Want implements [WantSecret]. A Secret that was deleted comes back with the keys in use, as nobody else has them.
-func (k *EncryptionKeys) Want(_ context.Context, current *corev1.Secret) (*corev1.Secret, time.Duration, error) {
+// Observe records the keys in the release's own Secret. Another replica may write with one of them that this replica
+// has not loaded.
+func (k *EncryptionKeys) Observe(current *corev1.Secret) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if current != nil || k.last == nil {
+	if text := current.Data[release.EncryptionKeysKey]; len(text) > 0 {
+		k.last = text
+	}
+}
+
+// Want implements [WantSecret]. A Secret that was deleted comes back with its last keys, as nobody else has them.
+func (k *EncryptionKeys) Want(_ context.Context, current *corev1.Secret) (*corev1.Secret, time.Duration, error) {
+	if current != nil {
+		k.Observe(current)
+		return nil, 0, nil
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.last == nil {
 		return nil, 0, nil
 	}
 	return &corev1.Secret{ObjectMeta: keptMeta(k.Release.Encryption()), Data: map[string][]byte{release.EncryptionKeysKey: k.last}}, 0, nil

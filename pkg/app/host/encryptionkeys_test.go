@@ -91,7 +91,7 @@ func TestEncryptionKeysDenied(t *testing.T) {
 	}
 }
 
-// TestEncryptionKeysComeBack deletes the keys in use.
+// TestEncryptionKeysComeBack deletes the keys in use, after an operator has added one for the next start.
 func TestEncryptionKeysComeBack(t *testing.T) {
 	t.Parallel()
 	client := fake.NewClientset(chartObjects(nil)...)
@@ -106,6 +106,18 @@ func TestEncryptionKeysComeBack(t *testing.T) {
 		Client: client, Namespace: shop().Namespace, Name: shop().Encryption(), Unowned: true, Holder: holder, Desired: keys, Clock: clock.RealClock{},
 	}
 	secrets := client.CoreV1().Secrets(shop().Namespace)
+	edited, err := secrets.Get(t.Context(), shop().Encryption(), metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	edited.Data["keys"] = []byte("key2:b\nkey1:a")
+	if edited, err = secrets.Update(t.Context(), edited, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	k.show(edited)
+	if _, err := k.ensure(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	if err := secrets.Delete(t.Context(), shop().Encryption(), metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +126,7 @@ func TestEncryptionKeysComeBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	back, err := secrets.Get(t.Context(), shop().Encryption(), metav1.GetOptions{})
-	if err != nil || string(back.Data["keys"]) != "key1:a" || len(back.OwnerReferences) > 0 {
+	if err != nil || string(back.Data["keys"]) != "key2:b\nkey1:a" || len(back.OwnerReferences) > 0 {
 		t.Errorf("the keys are %v, %v", back, err)
 	}
 }

@@ -1,6 +1,8 @@
 package host
 
 import (
+	"context"
+	"strings"
 	"testing"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -36,5 +38,28 @@ func TestDiscoverWithoutItsObjects(t *testing.T) {
 		if err != nil || string(facts.Certs["ca.crt"]) != "kept" || holder.MayWrite() == nil {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// TestDiscoverAnotherReleaseWithoutItsObjects starts with the store of an earlier release, while the host lacks an
+// object of this one. The store may be another tenant's, so that the replica waits.
+func TestDiscoverAnotherReleaseWithoutItsObjects(t *testing.T) {
+	t.Parallel()
+	client := fake.NewClientset(chartObjects(nil)...)
+	d := newDiscovery(t, client)
+	createStore(t, d.DataDir)
+	kept := &Facts{Anchor: shop().AnchorOwner("earlier-uid"), Certs: map[string][]byte{"ca.crt": []byte("kept")}}
+	if err := kept.save(d.DataDir); err != nil {
+		t.Fatal(err)
+	}
+	client.PrependReactor("get", "services", func(clienttesting.Action) (bool, runtime.Object, error) {
+		return true, nil, apierrors.NewNotFound(schema.GroupResource{Resource: "services"}, "shop-dns")
+	})
+	d.Clock = lateClock{}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var reason string
+	if _, _, err := d.Discover(ctx, func(text string) { reason = text; cancel() }); err == nil || !strings.Contains(reason, "earlier release") {
+		t.Errorf("got %v, and the reason %q", err, reason)
 	}
 }

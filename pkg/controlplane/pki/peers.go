@@ -53,12 +53,17 @@ func (a authority) write(data map[string][]byte, certName, keyName string) {
 	data[certName], data[keyName] = encodeCert(a.cert.Raw), mustEncodeKey(a.key)
 }
 
-// PeerCA returns the authority of the members as PEM, nil if there is none.
+// PeerCA returns the authority of the members as PEM, and during a rotation also the one that it replaces. It is nil
+// if there is none.
 func (b *Bundle) PeerCA() []byte {
 	if b.peers.cert == nil {
 		return nil
 	}
-	return encodeCert(b.peers.cert.Raw)
+	authorities := encodeCert(b.peers.cert.Raw)
+	if b.outgoing.peers != nil {
+		authorities = append(authorities, encodeCert(b.outgoing.peers.Raw)...)
+	}
+	return authorities
 }
 
 // Peer issues the certificate of one member of the store, with which it serves others and
@@ -67,10 +72,14 @@ func (b *Bundle) Peer(now time.Time, member string, names Names) (Pair, error) {
 	if b.peers.cert == nil {
 		return Pair{}, fmt.Errorf("cannot issue a certificate for %s: %w", member, errNoPeers)
 	}
-	return b.peers.issue(now, &x509.Certificate{
+	pair, err := b.peers.issue(now, &x509.Certificate{
 		Subject:     pkix.Name{CommonName: member},
 		DNSNames:    names.DNS,
 		IPAddresses: names.IPs,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	})
+	if b.outgoing.crossPeers != nil { // A member that has not started again trusts only the authority before.
+		pair.Cert = append(pair.Cert, encodeCert(b.outgoing.crossPeers.Raw)...)
+	}
+	return pair, err
 }

@@ -22,6 +22,10 @@ const (
 	KeyFormerServiceAccount = "former-sa.pub"
 	// KeyRotated is the time at which the rotation began.
 	KeyRotated = "rotated-at"
+	// KeyFormerPeers and KeyCrossPeers are the same for the authority of the members of the store, if the rotation
+	// has replaced that one too.
+	KeyFormerPeers = "former-peer-ca.crt"
+	KeyCrossPeers  = "cross-peer-ca.crt"
 
 	blockPublicKey = "PUBLIC KEY"
 )
@@ -32,6 +36,8 @@ type outgoing struct {
 	cross    *x509.Certificate
 	accounts *ecdsa.PublicKey
 	since    time.Time
+	// peers and crossPeers are nil if the authority of the members stays.
+	peers, crossPeers *x509.Certificate
 }
 
 // Rotate returns the data of the Secret with a new authority and a new key of service
@@ -71,11 +77,16 @@ func Rotate(data map[string][]byte, now time.Time) (map[string][]byte, error) {
 	after := &Bundle{ca: ca, frontProxy: frontProxy, accounts: accounts, peers: peers, outgoing: outgoing{
 		ca: before.ca.cert, cross: cross, accounts: &before.accounts.PublicKey, since: now,
 	}}
+	if before.peers.cert != peers.cert { // Members start again one after the other, and accept each other meanwhile.
+		after.outgoing.peers = before.peers.cert
+		if after.outgoing.crossPeers, err = before.peers.crossSign(peers); err != nil {
+			return nil, err
+		}
+	}
 	return after.Secret(), nil
 }
 
-// renewed returns the authority, or a new one if it is not valid now or ends within the life of a certificate. Only
-// the servers themselves use it, so nobody has to trust both.
+// renewed returns the authority, or a new one if it is not valid now or ends within the life of a certificate.
 func (a authority) renewed(now time.Time) (authority, error) {
 	if a.cert == nil || !now.Before(a.cert.NotBefore) && now.Add(LeafValidity).Before(a.cert.NotAfter) {
 		return a, nil
@@ -99,7 +110,7 @@ func FinishRotation(data map[string][]byte, now time.Time, force bool) (map[stri
 			"Wait until then, or revoke them with --force", end.Format(time.RFC3339))
 	}
 	finished := maps.Clone(data)
-	for _, key := range []string{KeyFormerCA, KeyCrossCA, KeyFormerServiceAccount, KeyRotated} {
+	for _, key := range []string{KeyFormerCA, KeyCrossCA, KeyFormerServiceAccount, KeyRotated, KeyFormerPeers, KeyCrossPeers} {
 		delete(finished, key)
 	}
 	return finished, nil
@@ -144,7 +155,14 @@ func readOutgoing(data map[string][]byte) (outgoing, error) {
 	if err := errors.Join(errCA, errCross, errAccounts, errSince); err != nil {
 		return outgoing{}, err
 	}
-	return outgoing{ca: ca, cross: cross, accounts: accounts, since: since}, nil
+	replaced := outgoing{ca: ca, cross: cross, accounts: accounts, since: since}
+	if len(data[KeyFormerPeers]) == 0 {
+		return replaced, nil
+	}
+	var errPeers error
+	replaced.peers, errPeers = readCert(data, KeyFormerPeers)
+	replaced.crossPeers, errCross = readCert(data, KeyCrossPeers)
+	return replaced, errors.Join(errPeers, errCross)
 }
 
 // readPublicKey reads an ECDSA public key.
@@ -176,6 +194,9 @@ func (o outgoing) write(data map[string][]byte) {
 	data[KeyFormerCA], data[KeyCrossCA] = encodeCert(o.ca.Raw), encodeCert(o.cross.Raw)
 	data[KeyFormerServiceAccount] = pem.EncodeToMemory(&pem.Block{Type: blockPublicKey, Bytes: public})
 	data[KeyRotated] = []byte(o.since.UTC().Format(time.RFC3339))
+	if o.peers != nil {
+		data[KeyFormerPeers], data[KeyCrossPeers] = encodeCert(o.peers.Raw), encodeCert(o.crossPeers.Raw)
+	}
 }
 
 // caPEM returns the authority from before as PEM, empty if there is none.

@@ -173,3 +173,43 @@ func TestRotationRenewsWhatHasExpired(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestRotationOfPeers rotates when the authority of the members ends soon. Members start again one after the other,
+// so that those from before and after accept each other.
+func TestRotationOfPeers(t *testing.T) {
+	t.Parallel()
+	old, err := New(start.Add(-caValidity + LeafValidity/2))
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := Rotate(old.Secret(), start)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rotated := read(t, data)
+	for name, c := range map[string]struct{ member, other *Bundle }{
+		"Restarted": {rotated, old}, "Before": {old, rotated}, "BothRestarted": {rotated, rotated},
+	} {
+		pair, err := c.member.Peer(start, "shop-0", Names{DNS: []string{"shop-0"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		roots, intermediates := x509.NewCertPool(), x509.NewCertPool()
+		roots.AppendCertsFromPEM(c.other.PeerCA())
+		leaf, rest := pem.Decode(pair.Cert)
+		intermediates.AppendCertsFromPEM(rest)
+		if _, err := parse(t, pem.EncodeToMemory(leaf)).Verify(x509.VerifyOptions{
+			DNSName: "shop-0", Roots: roots, Intermediates: intermediates, CurrentTime: start.Add(time.Hour),
+			KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+		}); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	finished, err := FinishRotation(data, start.Add(TenantValidity), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := read(t, finished).PeerCA(); !bytes.Equal(got, finished[KeyPeersCert]) {
+		t.Errorf("the authority before is trusted after the rotation: %s", got)
+	}
+}
