@@ -193,14 +193,13 @@ func mustRun(t *testing.T, cmd *exec.Cmd) string {
 	return stdout.String()
 }
 
-// eventually calls check until it returns nil, and fails the test with its last
-// error when patience is over.
+// eventually calls check until it returns nil, and fails the test with its last error when patience is over. The pauses
+// grow with the time that it has waited: many checks start a kubectl, and would keep a CPU busy.
 func eventually(t *testing.T, what string, check func(context.Context) error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
+	begin := time.Now()
 	var err error
 	for {
 		latest := check(ctx)
@@ -213,7 +212,7 @@ func eventually(t *testing.T, what string, check func(context.Context) error) {
 		select {
 		case <-ctx.Done():
 			t.Fatalf("%s: %v", what, err)
-		case <-tick.C:
+		case <-time.After(min(max(20*time.Millisecond, time.Since(begin)/10), 500*time.Millisecond)):
 		}
 	}
 }

@@ -26,7 +26,6 @@ import (
 
 // TestTenant runs a day in the life of one tenant on the chart's default settings.
 func TestTenant(t *testing.T) {
-	t.Parallel()
 	begin := time.Now()
 	shop := install(t, "shop", "tenant-shop")
 	figure("install_ready", time.Since(begin).Seconds(), "s")
