@@ -65,11 +65,15 @@ bin/helm: go.mod
 	$(GO) build -o $@ helm.sh/helm/v4/cmd/helm
 
 HOSTCTL := $(GO) run ./hostlab/cmd/hostctl
+.PHONY: software
+software: ## Build the software of others that end-to-end tests use; its first build takes up to half an hour
+	$(HOSTCTL) build-software
+
 .PHONY: e2e
 e2e: image bin/helm bin/sublet ## Test the installed chart on a real node (root; ARGS='-run NAME' for some of it)
 	$(HOSTCTL) up
 	$(HOSTCTL) load-image out/sublet.tar
-	[ -n "$(ARGS)" ] || $(HOSTCTL) build-software # Not in the time of the tests.
+	$(if $(ARGS),:,$(HOSTCTL) build-software) # Not in the time of the tests.
 	status=$$($(HOSTCTL) status) && \
 	SUBLET_HOST_KUBECONFIG=$$(echo "$$status" | sed -n 's/^kubeconfig *//p') \
 	PATH="$$PATH:$$(echo "$$status" | sed -n 's|^kubectl *\(.*\)/kubectl$$|\1|p')" \
