@@ -77,7 +77,7 @@ e2e: image bin/helm bin/sublet ## Test the installed chart on a real node (root;
 	status=$$($(HOSTCTL) status) && \
 	SUBLET_HOST_KUBECONFIG=$$(echo "$$status" | sed -n 's/^kubeconfig *//p') \
 	PATH="$$PATH:$$(echo "$$status" | sed -n 's|^kubectl *\(.*\)/kubectl$$|\1|p')" \
-		$(GO) test -tags e2e -p 1 -count=1 -parallel 3 -timeout 60m -v ./hostlab ./test/e2e $(ARGS)
+		$(GO) test -tags e2e -p 1 -count=1 -parallel 2 -timeout 60m -v ./hostlab ./test/e2e $(ARGS)
 
 # Its first run builds the suite, which takes some minutes more than the host alone.
 .PHONY: conformance
