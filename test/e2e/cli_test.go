@@ -89,7 +89,7 @@ func TestCommandLine(t *testing.T) {
 	t.Cleanup(func() { _ = helm("uninstall", name, "-n", namespace, "--ignore-not-found").Run() })
 	t.Cleanup(func() { _ = u.command(filepath.Join(root, "bin", "sublet"), "disconnect", "--all").Run() })
 
-	settings := []string{"--set", "controlPlane.statefulSet.persistence.volumeClaim.enabled=false", "--set", imageValues()[0]}
+	settings := []string{"--set", "controlPlane.statefulSet.persistence.volumeClaim.enabled=false", "--set", testValues()[0]}
 	u.check(append([]string{name}, settings...)...)
 	began := time.Now()
 	u.sublet("create", name, "--connect", settings[0], settings[1], settings[2], settings[3])

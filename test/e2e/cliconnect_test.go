@@ -161,7 +161,7 @@ func testWrong(t *testing.T) {
 	t.Cleanup(func() {
 		_ = hostKubectl("delete", "namespace", namespace, "--ignore-not-found", "--wait=false").Run()
 	})
-	emptyDir, image := "controlPlane.statefulSet.persistence.volumeClaim.enabled=false", imageValues()[0]
+	emptyDir, image := "controlPlane.statefulSet.persistence.volumeClaim.enabled=false", testValues()[0]
 	for _, c := range []struct {
 		reason, want string
 		code         int

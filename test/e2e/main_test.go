@@ -67,9 +67,10 @@ func setup() error {
 	return err
 }
 
-// imageValues returns the values that make the chart use the image of this checkout.
-func imageValues() []string {
-	return []string{"controlPlane.statefulSet.image.pullPolicy=Never"}
+// testValues returns the values that make the chart use the image of this checkout. The kubelet restarts no control
+// plane that is only slow, because other tests run.
+func testValues() []string {
+	return []string{"controlPlane.statefulSet.image.pullPolicy=Never", "controlPlane.statefulSet.probes.livenessProbe.failureThreshold=12"}
 }
 
 func envOr(name, fallback string) string {

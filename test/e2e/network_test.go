@@ -74,9 +74,13 @@ func (n *network) check(t *testing.T, connections []connection) {
 	for _, c := range connections {
 		t.Run(strings.ReplaceAll(c.reason, " ", "_"), func(t *testing.T) {
 			if !c.open {
-				if out, err := c.from(c.line).CombinedOutput(); err == nil {
-					t.Errorf("%s is open:\n%s", c.line, out)
-				}
+				eventually(t, c.line+" runs", func(context.Context) error {
+					out, err := c.from(c.line).CombinedOutput()
+					if err == nil {
+						t.Fatalf("%s is open:\n%s", c.line, out)
+					}
+					return hasRun(out, err)
+				})
 				return
 			}
 			eventually(t, c.line, func(context.Context) error {
@@ -93,11 +97,20 @@ func (n *network) check(t *testing.T, connections []connection) {
 func (n *network) closed(t *testing.T, from func(string) *exec.Cmd, line string) {
 	t.Helper()
 	eventually(t, line+" fails", func(context.Context) error {
-		if out, err := from(line).CombinedOutput(); err == nil {
+		out, err := from(line).CombinedOutput()
+		if err == nil {
 			return fmt.Errorf("it is open: %s", out)
 		}
-		return nil
+		return hasRun(out, err)
 	})
+}
+
+// hasRun returns an error unless a line of shell ran in its pod and failed there.
+func hasRun(out []byte, err error) error {
+	if strings.Contains(string(out), "command terminated with exit code") {
+		return nil
+	}
+	return fmt.Errorf("%w: %s", err, out)
 }
 
 // testTenantPolicies shows that NetworkPolicies of the tenant isolate the tenant's pods, and

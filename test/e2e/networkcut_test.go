@@ -4,10 +4,11 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"net"
+	"os"
 	"os/exec"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -80,7 +81,13 @@ type podNetwork struct {
 // enterNetwork returns the network of a pod of the control plane.
 func enterNetwork(t *testing.T, pod string) *podNetwork {
 	t.Helper()
-	n := &podNetwork{t: t, enter: []string{"nsenter", "-t", strconv.Itoa(processOf(t, pod)), "-n"}}
+	// The network outlives the process, which the kubelet ends when its probes fail for long.
+	namespace, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", processOf(t, pod)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = namespace.Close() })
+	n := &podNetwork{t: t, enter: []string{"nsenter", fmt.Sprintf("--net=/proc/%d/fd/%d", os.Getpid(), namespace.Fd())}}
 	n.route = strings.Fields(mustRun(t, n.command("ip", "-4", "route", "show", "default")))
 	t.Cleanup(n.mend)
 	return n

@@ -104,7 +104,7 @@ func (w *ownedNode) upgrade(t *testing.T, values ...string) {
 		values = append([]string{sharedKey + "=true", syncBackLabelsKey + "={example.com/mine,example.com/forbidden}", syncBackFieldsKey + "={unschedulable,taints,labels}"}, values...)
 	}
 	values = append([]string{annotationsKey + "={example.com/*}"}, values...)
-	for _, v := range append(imageValues(), values...) {
+	for _, v := range append(testValues(), values...) {
 		args = append(args, "--set", v)
 	}
 	mustRun(t, helm(args...))

@@ -56,7 +56,7 @@ func testSecondReplica(t *testing.T, tn *tenant, reason string) {
 		return nil
 	})
 	// It must stay so: a replica that starts late would serve an empty store.
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 		pod, err := pods.Get(ctx, second, metav1.GetOptions{})
 		if err != nil {
 			t.Fatal(err)

@@ -127,7 +127,7 @@ func testOldStreams(t *testing.T, tn *tenant) {
 	t.Helper()
 	for _, args := range [][]string{{"attach", "-i", "work"}, {"port-forward", "pod/work", ":8080"}} {
 		for _, sockets := range []string{"false", "true"} {
-			ctx, stop := context.WithTimeout(t.Context(), 3*time.Second)
+			ctx, stop := context.WithTimeout(t.Context(), 10*time.Second)
 			cmd := exec.CommandContext(ctx, "kubectl", append([]string{"--kubeconfig", tn.kubeconfig}, args...)...)
 			cmd.Env = append(os.Environ(), "KUBECTL_REMOTE_COMMAND_WEBSOCKETS="+sockets, "KUBECTL_PORT_FORWARD_WEBSOCKETS="+sockets)
 			stdin, err := cmd.StdinPipe()

@@ -42,7 +42,7 @@ func patchOfPods(expression string) []string {
 // else of the release.
 func testWrongExpression(t *testing.T, namespace string) {
 	args := []string{"install", "wrong", filepath.Join(root, "chart"), "-n", namespace}
-	for _, v := range append(imageValues(), patchOfPods("val")...) {
+	for _, v := range append(testValues(), patchOfPods("val")...) {
 		args = append(args, "--set", v)
 	}
 	t.Cleanup(func() { _ = helm("uninstall", "wrong", "-n", namespace, "--ignore-not-found").Run() })

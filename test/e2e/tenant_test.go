@@ -42,9 +42,10 @@ type tenant struct {
 // install installs the chart and returns when the virtual API is ready.
 func install(t *testing.T, release, namespace string, values ...string) *tenant {
 	t.Helper()
-	tn := &tenant{t: t, release: release, namespace: namespace}
+	// The folder is removed after the cleanup below, which uses it.
+	tn := &tenant{t: t, release: release, namespace: namespace, kubeconfig: filepath.Join(t.TempDir(), "kubeconfig")}
 	args := []string{"install", release, filepath.Join(root, "chart"), "-n", namespace, "--create-namespace"}
-	for _, v := range append(imageValues(), values...) {
+	for _, v := range append(testValues(), values...) {
 		args = append(args, "--set", v)
 	}
 	mustRun(t, helm(args...))
@@ -98,7 +99,6 @@ func (tn *tenant) connect() {
 	for _, cluster := range config.Clusters {
 		cluster.Server = "https://" + service.Spec.ClusterIP
 	}
-	tn.kubeconfig = filepath.Join(tn.t.TempDir(), "kubeconfig")
 	if err := clientcmd.WriteToFile(*config, tn.kubeconfig); err != nil {
 		tn.t.Fatalf("cannot write the kubeconfig: %v", err)
 	}
