@@ -91,7 +91,7 @@ var rules = map[string]rule{
 	"pkg/controlplane/requestmemory":  {code: []string{"pkg/meter", "k8s.io/apiserver"}},
 	"pkg/controlplane/informers":      {code: []string{"k8s.io/apiserver", "k8s.io/kubernetes"}},
 	"pkg/controlplane": {code: []string{
-		"pkg/connlimit", "pkg/controlplane/...", "pkg/meter", "pkg/storage", "api/...", "k8s.io/apiserver", "k8s.io/kubernetes",
+		"pkg/connlimit", "pkg/controlplane/...", "pkg/meter", "pkg/policy", "pkg/storage", "api/...", "k8s.io/apiserver", "k8s.io/kubernetes",
 	}, tests: []string{"test/databases", "test/await", "test/oidc"}},
 
 	"pkg/virtualscheduler": {code: []string{

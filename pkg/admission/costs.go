@@ -9,6 +9,8 @@ import (
 	"strconv"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apiserver/pkg/admission"
 
 	"github.com/sublet-dev/sublet/pkg/policy"
@@ -37,6 +39,11 @@ func (costs) Admit(_ context.Context, a admission.Attributes, o admission.Object
 	var err error
 	switch {
 	case a.GetSubresource() != "":
+	case a.GetResource().Group == rbacv1.GroupName:
+		violations, err = checkRules(a, o)
+	case a.GetResource().GroupResource() == apiextensionsv1.Resource("customresourcedefinitions"):
+		violations, err = checkDefaults(a, o)
+		violations = append(violations, checkRegexes(a)...)
 	case hasRegexes(a.GetResource().Group):
 		violations = checkRegexes(a)
 	case a.GetOperation() == admission.Create && a.GetResource().GroupResource() == certificatesv1.Resource("certificatesigningrequests"):

@@ -7,11 +7,13 @@ import (
 	"encoding/asn1"
 	"encoding/pem"
 	"math/big"
+	"slices"
 	"strings"
 	"testing"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	certificatesv1 "k8s.io/api/certificates/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -116,6 +118,89 @@ func TestLargeRegexes(t *testing.T) {
 		}
 		err := Costs().Admit(t.Context(), admission.NewAttributesRecord(c.new, c.old, schema.GroupVersionKind{}, "", "large", c.resource, "", operation, nil, false, nil), nil)
 		if (err != nil) != c.denied || err != nil && !strings.Contains(err.Error(), "regular expressions of") {
+			t.Errorf("%s: %v, want a denial: %t", name, err, c.denied)
+		}
+	}
+}
+
+// TestLargeRoles checks that no rules fill the memory when roles are compared.
+func TestLargeRoles(t *testing.T) {
+	t.Parallel()
+	role := func(n int) *rbacv1.ClusterRole {
+		many := slices.Repeat([]string{"x"}, n)
+		return &rbacv1.ClusterRole{Rules: []rbacv1.PolicyRule{{APIGroups: many, Resources: many, Verbs: many, ResourceNames: many}}}
+	}
+	for name, c := range map[string]struct {
+		resource string
+		old, new runtime.Object
+		denied   bool
+	}{
+		"ordinary":  {resource: "clusterroles", new: role(10)},
+		"large":     {resource: "clusterroles", new: role(100), denied: true},
+		"namespace": {resource: "roles", new: &rbacv1.Role{Rules: role(100).Rules}, denied: true},
+		"paths": {resource: "clusterroles", denied: true, new: &rbacv1.ClusterRole{Rules: []rbacv1.PolicyRule{{
+			NonResourceURLs: slices.Repeat([]string{"/x"}, 1000), Verbs: slices.Repeat([]string{"get"}, 1000),
+		}}}},
+		"grown":   {resource: "clusterroles", old: role(1), new: role(100), denied: true},
+		"older":   {resource: "clusterroles", old: role(100), new: role(100)},
+		"binding": {resource: "clusterrolebindings", new: &rbacv1.ClusterRoleBinding{}},
+	} {
+		operation := admission.Update
+		if c.old == nil {
+			operation = admission.Create
+		}
+		err := Costs().Admit(t.Context(), admission.NewAttributesRecord(c.new, c.old, schema.GroupVersionKind{}, "", "large",
+			rbacv1.SchemeGroupVersion.WithResource(c.resource), "", operation, nil, false, nil), nil)
+		if (err != nil) != c.denied || err != nil && !strings.Contains(err.Error(), "permissions") {
+			t.Errorf("%s: %v, want a denial: %t", name, err, c.denied)
+		}
+	}
+}
+
+// TestMultipliedDefaults checks that no defaults make a large object of an empty one.
+func TestMultipliedDefaults(t *testing.T) {
+	t.Parallel()
+	type properties = map[string]apiextensionsv1.JSONSchemaProps
+	object := func(of properties) apiextensionsv1.JSONSchemaProps {
+		return apiextensionsv1.JSONSchemaProps{Type: "object", Properties: of}
+	}
+	list := func(n int, items apiextensionsv1.JSONSchemaProps) apiextensionsv1.JSONSchemaProps {
+		raw := "[" + strings.TrimSuffix(strings.Repeat("{},", n), ",") + "]"
+		return apiextensionsv1.JSONSchemaProps{
+			Type: "array", Default: &apiextensionsv1.JSON{Raw: []byte(raw)}, Items: &apiextensionsv1.JSONSchemaPropsOrArray{Schema: &items},
+		}
+	}
+	definition := func(spec apiextensionsv1.JSONSchemaProps) *apiextensionsv1.CustomResourceDefinition {
+		whole := object(properties{"spec": spec})
+		return &apiextensionsv1.CustomResourceDefinition{Spec: apiextensionsv1.CustomResourceDefinitionSpec{Versions: []apiextensionsv1.CustomResourceDefinitionVersion{
+			{Name: "v1", Schema: &apiextensionsv1.CustomResourceValidation{OpenAPIV3Schema: &whole}},
+		}}}
+	}
+	levels := func(n int) *apiextensionsv1.CustomResourceDefinition {
+		return definition(object(properties{"a": list(n, object(properties{"b": list(n, object(properties{"c": list(n, object(nil))}))}))}))
+	}
+	protocol := apiextensionsv1.JSONSchemaProps{Type: "string", Default: &apiextensionsv1.JSON{Raw: []byte(`"TCP"`)}}
+	for name, c := range map[string]struct {
+		old, new *apiextensionsv1.CustomResourceDefinition
+		denied   bool
+	}{
+		"ordinary":   {new: definition(object(properties{"ports": list(2, object(properties{"protocol": protocol}))}))},
+		"few":        {new: levels(5)},
+		"multiplied": {new: levels(300), denied: true},
+		"in items": {denied: true, new: definition(apiextensionsv1.JSONSchemaProps{Type: "array", Items: &apiextensionsv1.JSONSchemaPropsOrArray{
+			Schema: levels(20).Spec.Versions[0].Schema.OpenAPIV3Schema,
+		}})},
+		"changed": {old: definition(object(nil)), new: levels(300), denied: true},
+		"older":   {old: levels(300), new: levels(300)},
+		"none":    {new: &apiextensionsv1.CustomResourceDefinition{}},
+	} {
+		operation, old := admission.Create, runtime.Object(nil)
+		if c.old != nil {
+			operation, old = admission.Update, c.old
+		}
+		err := Costs().Admit(t.Context(), admission.NewAttributesRecord(c.new, old, schema.GroupVersionKind{}, "", "large",
+			apiextensionsv1.SchemeGroupVersion.WithResource("customresourcedefinitions"), "", operation, nil, false, nil), nil)
+		if (err != nil) != c.denied || err != nil && !strings.Contains(err.Error(), "defaults of") {
 			t.Errorf("%s: %v, want a denial: %t", name, err, c.denied)
 		}
 	}

@@ -94,13 +94,42 @@ func TestReplicas(t *testing.T) {
 func TestScheduleTime(t *testing.T) {
 	t.Parallel()
 	plugin := Policy(PolicyOptions{Checks: PolicyChecks(v1alpha1.Default(), nil)})
-	for year, denied := range map[int]bool{1: true, 1969: true, 2020: false} {
+	for year, denied := range map[int]bool{1: true, 1969: true, 2020: false, 2089: false, 2097: true} {
 		last := metav1.Date(year, 1, 1, 0, 0, 0, 0, metav1.Now().UTC().Location())
 		job := &batchv1.CronJob{Status: batchv1.CronJobStatus{LastScheduleTime: &last}}
 		err := plugin.Validate(t.Context(), admission.NewAttributesRecord(job, &batchv1.CronJob{}, schema.GroupVersionKind{}, "shop", "nightly",
 			batchv1.SchemeGroupVersion.WithResource("cronjobs"), "status", admission.Update, nil, false, nil), nil)
 		if (err != nil) != denied {
 			t.Errorf("a last run in %d: denied is %v, want %t", year, err, denied)
+		}
+	}
+}
+
+// TestStartingDeadline checks that the controller of CronJobs does not count runs for ever.
+func TestStartingDeadline(t *testing.T) {
+	t.Parallel()
+	plugin := Policy(PolicyOptions{Checks: PolicyChecks(v1alpha1.Default(), nil)})
+	job := func(seconds int64) *batchv1.CronJob {
+		return &batchv1.CronJob{Spec: batchv1.CronJobSpec{StartingDeadlineSeconds: &seconds}}
+	}
+	for name, c := range map[string]struct {
+		old, new *batchv1.CronJob
+		denied   bool
+	}{
+		"ordinary":  {new: job(200)},
+		"century":   {new: job(maxDeadline)},
+		"overflow":  {new: job(16_190_000_000), denied: true},
+		"raised":    {old: job(200), new: job(16_190_000_000), denied: true},
+		"unchanged": {old: job(16_190_000_000), new: job(16_190_000_000)},
+	} {
+		operation, old := admission.Create, runtime.Object(nil)
+		if c.old != nil {
+			operation, old = admission.Update, c.old
+		}
+		err := plugin.Validate(t.Context(), admission.NewAttributesRecord(c.new, old, schema.GroupVersionKind{}, "shop", "nightly",
+			batchv1.SchemeGroupVersion.WithResource("cronjobs"), "", operation, nil, false, nil), nil)
+		if (err != nil) != c.denied {
+			t.Errorf("%s: %v, want a denial: %t", name, err, c.denied)
 		}
 	}
 }

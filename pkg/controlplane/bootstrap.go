@@ -9,13 +9,17 @@ import (
 	"sync/atomic"
 	"time"
 
+	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 	rbacrest "k8s.io/kubernetes/pkg/registry/rbac/rest"
 	"k8s.io/kubernetes/plugin/pkg/auth/authorizer/rbac/bootstrappolicy"
+
+	"github.com/sublet-dev/sublet/pkg/policy"
 )
 
 const (
@@ -228,7 +232,7 @@ func (b *bootstrap) reconcileRoles(hook genericapiserver.PostStartHookContext) {
 		return
 	case <-b.config.Clock.After(reconcileAfter):
 	}
-	policy := &rbacrest.PolicyData{
+	data := &rbacrest.PolicyData{
 		ClusterRoles:               append(bootstrappolicy.ClusterRoles(), bootstrappolicy.ControllerRoles()...),
 		ClusterRoleBindings:        clusterBindings(),
 		Roles:                      bootstrappolicy.NamespaceRoles(),
@@ -236,8 +240,39 @@ func (b *bootstrap) reconcileRoles(hook genericapiserver.PostStartHookContext) {
 		ClusterRolesToAggregate:    bootstrappolicy.ClusterRolesToAggregate(),
 		ClusterRoleBindingsToSplit: bootstrappolicy.ClusterRoleBindingsToSplit(),
 	}
-	hook.LoopbackClientConfig = b.own
-	if err := policy.EnsureRBACPolicy()(hook); err != nil && hook.Err() == nil {
+	err := b.skipLargeRoles(hook, data)
+	if err == nil {
+		hook.LoopbackClientConfig = b.own
+		err = data.EnsureRBACPolicy()(hook)
+	}
+	if err != nil && hook.Err() == nil {
 		klog.ErrorS(err, "Cannot bring the default roles up to date")
 	}
+}
+
+// skipLargeRoles removes the default roles to which a tenant has added very many permissions, before they were denied.
+// Upstream would have all of them in memory.
+func (b *bootstrap) skipLargeRoles(ctx context.Context, data *rbacrest.PolicyData) error {
+	stored, err := b.client.RbacV1().ClusterRoles().List(ctx, metav1.ListOptions{ResourceVersion: "0"})
+	if err != nil {
+		return fmt.Errorf("cannot list the cluster roles: %w", err)
+	}
+	large := map[string]bool{}
+	for _, role := range stored.Items {
+		large["/"+role.Name] = policy.CountPermissions(role.Rules) > policy.MaxPermissions
+	}
+	data.ClusterRoles = slices.DeleteFunc(data.ClusterRoles, func(role rbacv1.ClusterRole) bool { return large["/"+role.Name] })
+	kept := map[string][]rbacv1.Role{}
+	for namespace, roles := range data.Roles {
+		stored, err := b.client.RbacV1().Roles(namespace).List(ctx, metav1.ListOptions{ResourceVersion: "0"})
+		if err != nil {
+			return fmt.Errorf("cannot list the roles of namespace %s: %w", namespace, err)
+		}
+		for _, role := range stored.Items {
+			large[namespace+"/"+role.Name] = policy.CountPermissions(role.Rules) > policy.MaxPermissions
+		}
+		kept[namespace] = slices.DeleteFunc(slices.Clone(roles), func(role rbacv1.Role) bool { return large[namespace+"/"+role.Name] })
+	}
+	data.Roles = kept
+	return nil
 }

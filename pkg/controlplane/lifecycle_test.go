@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
@@ -84,6 +86,16 @@ func TestRolesComeUpToDate(t *testing.T) {
 	if _, err := roles.Update(t.Context(), role, metav1.UpdateOptions{}); err != nil {
 		t.Fatal(err)
 	}
+	// Upstream would have each combination in memory, which a tenant makes too many of.
+	many := slices.Repeat([]string{"x"}, 20)
+	large, err := roles.Get(t.Context(), "system:basic-user", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	large.Rules = []rbacv1.PolicyRule{{APIGroups: many, Resources: many, Verbs: many, ResourceNames: many}}
+	if _, err := roles.Update(t.Context(), large, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
 	// A tenant who deletes the binding of their own group is locked out until a restart.
 	if err := first.client.RbacV1().ClusterRoleBindings().Delete(t.Context(), pki.GroupTenantAdmins, metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
@@ -110,6 +122,10 @@ func TestRolesComeUpToDate(t *testing.T) {
 		}
 		return ""
 	})
+	large, err = second.client.RbacV1().ClusterRoles().Get(t.Context(), large.Name, metav1.GetOptions{})
+	if err != nil || len(large.Rules) != 1 {
+		t.Errorf("a role with very many permissions was compared: %v, %v", large.Rules, err)
+	}
 }
 
 // TestServingCertificateIsRenewed lets most of a year go by.
