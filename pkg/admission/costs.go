@@ -43,9 +43,9 @@ func (costs) Admit(_ context.Context, a admission.Attributes, o admission.Object
 		violations, err = checkRules(a, o)
 	case a.GetResource().GroupResource() == apiextensionsv1.Resource("customresourcedefinitions"):
 		violations, err = checkDefaults(a, o)
-		violations = append(violations, checkRegexes(a)...)
-	case hasRegexes(a.GetResource().Group):
-		violations = checkRegexes(a)
+		violations = slices.Concat(violations, checkRegexes(a), checkParts(a))
+	case hasExpressions(a.GetResource().Group):
+		violations = append(checkRegexes(a), checkParts(a)...)
 	case a.GetOperation() == admission.Create && a.GetResource().GroupResource() == certificatesv1.Resource("certificatesigningrequests"):
 		violations, err = checkKey(a, o)
 	}
@@ -55,8 +55,8 @@ func (costs) Admit(_ context.Context, a admission.Attributes, o admission.Object
 	return deny(a, "%s", policy.Message(violations))
 }
 
-// hasRegexes reports whether the API server compiles regular expressions in objects of a group.
-func hasRegexes(group string) bool {
+// hasExpressions reports whether the API server compiles expressions and regular expressions in objects of a group.
+func hasExpressions(group string) bool {
 	return slices.Contains([]string{"apiextensions.k8s.io", "admissionregistration.k8s.io", "resource.k8s.io"}, group)
 }
 

@@ -8,6 +8,7 @@ import (
 	"encoding/pem"
 	"math/big"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -201,6 +202,51 @@ func TestMultipliedDefaults(t *testing.T) {
 		err := Costs().Admit(t.Context(), admission.NewAttributesRecord(c.new, old, schema.GroupVersionKind{}, "", "large",
 			apiextensionsv1.SchemeGroupVersion.WithResource("customresourcedefinitions"), "", operation, nil, false, nil), nil)
 		if (err != nil) != c.denied || err != nil && !strings.Contains(err.Error(), "defaults of") {
+			t.Errorf("%s: %v, want a denial: %t", name, err, c.denied)
+		}
+	}
+}
+
+// TestLargeValues checks that no expression puts a value together that fills the memory.
+func TestLargeValues(t *testing.T) {
+	t.Parallel()
+	mutating := func(times int, first string) *admissionregistrationv1.MutatingAdmissionPolicy {
+		variables := []admissionregistrationv1.Variable{{Name: "v0", Expression: first}}
+		for i := range times {
+			before := "variables.v" + strconv.Itoa(i)
+			variables = append(variables, admissionregistrationv1.Variable{Name: "v" + strconv.Itoa(i+1), Expression: "[" + before + ", " + before + "]"})
+		}
+		return &admissionregistrationv1.MutatingAdmissionPolicy{Spec: admissionregistrationv1.MutatingAdmissionPolicySpec{
+			Variables: variables, Mutations: []admissionregistrationv1.Mutation{{JSONPatch: &admissionregistrationv1.JSONPatch{
+				Expression: `[JSONPatch{op: "add", path: "/metadata/annotations/x", value: variables.v` + strconv.Itoa(times) + `}]`,
+			}}},
+		}}
+	}
+	environment := &admissionregistrationv1.MutatingAdmissionPolicy{Spec: admissionregistrationv1.MutatingAdmissionPolicySpec{
+		Mutations: []admissionregistrationv1.Mutation{{ApplyConfiguration: &admissionregistrationv1.ApplyConfiguration{
+			Expression: `Object{spec: Object.spec{containers: object.spec.containers.map(c, Object.spec.containers.item{name: c.name, ` +
+				`env: c.env.map(e, Object.spec.containers.item.env.item{name: e.name, value: e.value + "x"})})}}`,
+		}}},
+	}}
+	for name, c := range map[string]struct {
+		old, new runtime.Object
+		denied   bool
+	}{
+		"few":         {new: mutating(3, "[true, true]")},
+		"doubled":     {new: mutating(40, "[true, true]"), denied: true},
+		"one":         {new: mutating(40, "object.spec"), denied: true},
+		"environment": {new: environment},
+		"changed":     {old: mutating(1, "true"), new: mutating(40, "true"), denied: true},
+		"older":       {old: mutating(40, "true"), new: mutating(40, "true")},
+		"no policy":   {new: &admissionregistrationv1.ValidatingWebhookConfiguration{}},
+	} {
+		operation := admission.Update
+		if c.old == nil {
+			operation = admission.Create
+		}
+		err := Costs().Admit(t.Context(), admission.NewAttributesRecord(c.new, c.old, schema.GroupVersionKind{}, "", "large",
+			admissionregistrationv1.SchemeGroupVersion.WithResource("mutatingadmissionpolicies"), "", operation, nil, false, nil), nil)
+		if (err != nil) != c.denied || err != nil && !strings.Contains(err.Error(), "parts in an expression") {
 			t.Errorf("%s: %v, want a denial: %t", name, err, c.denied)
 		}
 	}

@@ -24,10 +24,10 @@ func regexCost(object any) int64 {
 	var cost int64
 	var patterns []string
 	visitStrings("", reflect.ValueOf(object), func(field, text string) {
-		switch field {
-		case "Pattern":
+		switch {
+		case field == "Pattern":
 			patterns = append(patterns, text)
-		case "Expression", "MessageExpression", "ValueExpression", "Rule":
+		case isExpression(field):
 			cost += expressionCost(text)
 		}
 	})

@@ -28,6 +28,10 @@ func checkExpressions(path string, selectors []resourcev1.DeviceSelector) []Viol
 	return violations
 }
 
+// maxParts is how many parts a value in an expression of a claim may have. The host's scheduler may compare them for each
+// device of each node.
+const maxParts = 10_000
+
 // costOfExpression returns what is wrong with an expression, empty if nothing is. Without macros, the parser accepts
 // all that the API server accepts, which denies the others.
 func costOfExpression(text string) string {
@@ -38,6 +42,9 @@ func costOfExpression(text string) string {
 	parsed, problems := p.Parse(common.NewTextSource(text))
 	if len(problems.GetErrors()) > 0 {
 		return ""
+	}
+	if _, parts := CountParts(text, nil, maxParts); parts > maxParts {
+		return "a value in it has billions of parts or many lists in lists, which the host's scheduler may compare for hours; use fewer"
 	}
 	detail := ""
 	ast.PostOrderVisit(parsed.Expr(), ast.NewExprVisitor(func(e ast.Expr) {

@@ -14,6 +14,15 @@ import (
 	"github.com/sublet-dev/sublet/pkg/policy"
 )
 
+// doubled returns an expression whose value has two parts that are the same one, which has two parts, and so on.
+func doubled(times int) string {
+	text := "a == a"
+	for range times {
+		text = "cel.bind(a, [a, a], " + text + ")"
+	}
+	return "cel.bind(a, [true, true], " + text + ")"
+}
+
 // TestCheckClaim checks what a claim may ask of devices. gpus is the class that is shown.
 func TestCheckClaim(t *testing.T) {
 	t.Parallel()
@@ -46,6 +55,9 @@ func TestCheckClaim(t *testing.T) {
 		})},
 		"Constants":   {reason: "constants are bounded by their text", claim: selects(`quantity("1Gi").isLessThan(device.capacity["x"].memory) && device.attributes["x"].model.matches("^a{1,3}$") && matches(device.driver, "x")`)},
 		"ModelName":   {reason: "a regular expression is no quantity", claim: selects(`device.attributes["x"].model.matches("E5450") || "x".find("12e4000") == ""`)},
+		"SharedLists": {reason: "a value of billions of parts", claim: selects(doubled(40)), want: costly},
+		"MappedLists": {reason: "the same without lists that are bound", claim: selects(`[1,1].map(a, [1,1].map(b, [1,1].map(c, true))) == []`), want: costly},
+		"Bound":       {reason: "an ordinary binding", claim: selects(`cel.bind(d, device.attributes["x"], d.one && d.two)`)},
 		"BuiltRegex":  {reason: "a regular expression of any size", claim: selects(`"x".matches("(?:" + device.driver + "){1000}")`), want: costly},
 		"GlobalRegex": {reason: "it is also a function", claim: selects(`matches("x", device.driver)`), want: costly},
 		"FoundRegex":  {reason: "another function, inside of a macro", claim: selects(`["x"].exists(x, x.find(device.driver) == "y")`), want: costly},

@@ -33,7 +33,7 @@ func attackAll(t *testing.T, s *site) {
 	for name, attack := range map[string]func(*testing.T, *site){
 		"Pods": deniedPods, "DebugContainer": deniedDebugContainer, "Bindings": deniedBindings, "Image": refusedImage,
 		"Services": deniedServices, "MarkedServices": deniedMarkedServices, "ExternalNames": uncopiedNames, "Balancers": unservedBalancers,
-		"Claims": deniedClaims, "Slices": deniedSlices, "StaleAddress": removedAddress, "Queues": deniedQueues, "Replicas": deniedReplicas, "ScheduleTime": deniedScheduleTime,
+		"Claims": deniedClaims, "Slices": deniedSlices, "StaleAddress": removedAddress, "Queues": deniedQueues, "Replicas": deniedReplicas, "ScheduleTime": deniedScheduleTime, "Costs": deniedCosts,
 		"Nodes": deniedNodes, "CopyAdmission": untouchedCopies, "AlteredWrites": evaluatedAlterations, "Aggregation": deniedAggregation, "Certificates": deniedCertificates, "NoEffect": warnedKinds,
 		"PodFields": harmlessPodFields, "References": harmlessReferences, "AccountToken": harmlessAccountToken, "Marks": harmlessMarks,
 		"Names": distinctNames, "ReleaseObjects": untouchedRelease, "HostOnly": droppedSources,
