@@ -8,26 +8,35 @@ import (
 	"helm.sh/helm/v4/pkg/chart/common/util"
 	"helm.sh/helm/v4/pkg/engine"
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/dynamic"
 	dynamicfake "k8s.io/client-go/dynamic/fake"
 	"k8s.io/client-go/kubernetes/scheme"
 )
 
-// hostOf is a host with the StatefulSet of a release, for the function "lookup".
+// hostOf is a host with objects of a release, for the function "lookup".
 type hostOf struct{ objects []runtime.Object }
 
-// GetClientFor returns a client of StatefulSets. Templates look up nothing else.
-func (h hostOf) GetClientFor(string, string) (dynamic.NamespaceableResourceInterface, bool, error) {
+// GetClientFor returns a client of pods, or of StatefulSets. Templates look up nothing else.
+func (h hostOf) GetClientFor(_, kind string) (dynamic.NamespaceableResourceInterface, bool, error) {
 	client := dynamicfake.NewSimpleDynamicClient(scheme.Scheme, h.objects...)
+	if kind == "Pod" {
+		return client.Resource(corev1.SchemeGroupVersion.WithResource("pods")), true, nil
+	}
 	return client.Resource(appsv1.SchemeGroupVersion.WithResource("statefulsets")), true, nil
 }
 
 // upgrade renders an upgrade of a release whose StatefulSet is live.
 func upgrade(t *testing.T, live *appsv1.StatefulSet, after string) error {
 	t.Helper()
+	return upgradeOn(t, hostOf{objects: []runtime.Object{live}}, after)
+}
+
+// upgradeOn renders an upgrade of a release on a host.
+func upgradeOn(t *testing.T, host hostOf, after string) error {
+	t.Helper()
 	ch := loadChart(t)
-	host := hostOf{objects: []runtime.Object{live}}
 	release := common.ReleaseOptions{Name: "shop", Namespace: "tenant", Revision: 2, IsUpgrade: true}
 	version, err := common.ParseKubeVersion("v1.37.0")
 	if err != nil {
