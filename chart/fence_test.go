@@ -17,6 +17,8 @@ import (
 const (
 	fenceOn  = "policies: {fence: {enabled: true}}\n"
 	fenceOff = "policies: {fence: {enabled: false}}\n"
+	// customCopies continues the settings of sync in noClusterRights.
+	customCopies = "  toHost: {customResources: {widgets.example.com: {enabled: true}}}\n"
 	// syncBack lets a tenant change nodes of the host.
 	syncBack = `
 sync:
@@ -40,6 +42,7 @@ func TestFenceSwitch(t *testing.T) {
 		"old":             {"the host does not have the API", "v1.29.9", "", false},
 		"vendor":          {"providers add to the version", "v1.31.2-eks-a1b2", "", true},
 		"noClusterRights": {"the installer may be one of a namespace alone", "v1.37.0", noClusterRights, false},
+		"customResources": {"definitions are read in the whole host", "v1.37.0", noClusterRights + customCopies, true},
 		"on":              {"the operator knows", "v1.29.0", noClusterRights + fenceOn, true},
 		"off":             {"the operator knows", "v1.37.0", fenceOff, false},
 	}

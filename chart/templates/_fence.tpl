@@ -2,7 +2,8 @@
 {{- define "sublet.hasFence" -}}
 {{- $enabled := toString .Values.policies.fence.enabled -}}
 {{- $known := semverCompare ">=1.30-0" .Capabilities.KubeVersion.Version -}}
-{{- if or (eq $enabled "true") (and (eq $enabled "auto") $known (include "sublet.clusterRules" . | trim)) }}true{{ end -}}
+{{- $rules := list (include "sublet.clusterRules" . | trim) (include "sublet.customClusterRules" . | trim) | join "" -}}
+{{- if or (eq $enabled "true") (and (eq $enabled "auto") $known $rules) }}true{{ end -}}
 {{- end -}}
 
 {{- /* The name of the policy and of its binding. Neither part has a dot. */ -}}
