@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -45,11 +46,20 @@ func New(sync *v1alpha1.Sync) (Patches, error) {
 	return sets, nil
 }
 
-// Patched returns the kinds of a row with the patches of its settings. Only the first kind can
-// have patches. Tenants do not see the objects of the others.
+// eventsSetting is the settings path of all Events of the host.
+const eventsSetting = "sync.fromHost.events"
+
+// Patched returns the kinds of a row with their patches. The first kind has those of the settings of the row.
+// Of the others, only Events of the host have patches: those of all Events.
 func (p Patches) Patched(row kinds.Row, all []syncer.Kind) []syncer.Kind {
-	if len(all) > 0 && all[0].Name() == row.Name() {
-		all[0] = ApplyTo(all[0], p[row.Setting])
+	for i, kind := range all {
+		_, isEvent := kind.NewVirtual().(*corev1.Event)
+		switch {
+		case isEvent:
+			all[i] = ApplyTo(kind, p[eventsSetting])
+		case i == 0 && kind.Name() == row.Name():
+			all[i] = ApplyTo(kind, p[row.Setting])
+		}
 	}
 	return all
 }

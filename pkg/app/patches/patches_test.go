@@ -181,3 +181,30 @@ func TestPatched(t *testing.T) {
 		}
 	}
 }
+
+// TestPatchedEvents patches the Events of the host. Events about snapshots are a further kind of another row, and
+// have the same patches.
+func TestPatchedEvents(t *testing.T) {
+	t.Parallel()
+	changes, err := New(sync("sync.fromHost.events", v1alpha1.Patch{Path: "source.host", Expression: `"hidden"`}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var patched []string
+	for _, row := range kinds.Table() {
+		on, off := row.Kinds()
+		for _, kind := range slices.Concat(changes.Patched(row, on), changes.Patched(row, off)) {
+			_, isEvent := kind.NewVirtual().(*corev1.Event)
+			hasPatch := !reflect.ValueOf(kind).FieldByName("patch").IsNil()
+			if hasPatch != isEvent {
+				t.Errorf("%s: want a patch %t, got %t", kind.Name(), isEvent, hasPatch)
+			}
+			if hasPatch {
+				patched = append(patched, kind.Name())
+			}
+		}
+	}
+	if diff := cmp.Diff([]string{"snapshotevents", "events"}, patched); diff != "" {
+		t.Errorf("kinds with patches (-want +got):\n%s", diff)
+	}
+}
