@@ -65,7 +65,8 @@ type ExternalEtcd struct {
 // ExternalEtcdTLS has the certificates with which the control plane connects to an etcd.
 type ExternalEtcdTLS struct {
 	// Secret in the namespace of the release with the files below. The pod mounts it at
-	// /etc/sublet-store. Empty means that no Secret is mounted.
+	// /etc/sublet-store, and below moveFrom at /etc/sublet-store-from. Empty means that no Secret is
+	// mounted.
 	// Default: ""
 	Secret string `json:"secret" format:"object-name,optional"`
 	// Authorities that sign the certificates of the etcd: a key of the Secret, or an absolute path.

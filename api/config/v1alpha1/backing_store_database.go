@@ -35,7 +35,8 @@ type ExternalDatabase struct {
 	// Default: 0
 	Port int32 `json:"port" min:"0" max:"65535"`
 	// Secret in the namespace of the release with the files below. The pod mounts it at
-	// /etc/sublet-store. Empty means that no Secret is mounted.
+	// /etc/sublet-store, and below moveFrom at /etc/sublet-store-from. Empty means that no Secret is
+	// mounted.
 	// Default: ""
 	TLSSecret string `json:"tlsSecret" format:"object-name,optional"`
 	// Authorities that sign the certificate of the server: a key of tlsSecret, or an absolute path.
