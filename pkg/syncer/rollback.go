@@ -15,6 +15,8 @@ import (
 const (
 	firstVersionRetry = time.Second
 	lastVersionRetry  = time.Minute
+	// versionInterval is the time between two comparisons of which nothing is suspected.
+	versionInterval = 2 * time.Minute
 )
 
 // errRolledBack is returned by [Engine.Run] if an API server is at an older version than a cache. Its
@@ -38,14 +40,15 @@ type seenVersion struct {
 }
 
 // findRollbacks looks for a rollback of the host each time when the host was away, or when something ended a
-// watch early. An API server may restart so fast that only its watches show it. Nobody restores the store of
-// one that runs.
+// watch early. An API server may restart so fast that only its watches show it. In between it looks at an interval, in
+// case that a restart was not seen at all.
 func (e *Engine) findRollbacks(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-e.suspicions:
+		case <-e.options.Clock.After(versionInterval):
 		}
 		e.checkRollback(ctx, e.host)
 	}

@@ -57,14 +57,14 @@ func TestHostRollback(t *testing.T) {
 	if err := r.virtual.client.Delete(t.Context(), gone); err != nil {
 		t.Fatal(err)
 	}
-	r.lacks(t, "goes") // The engine works after an ordinary restart of the host.
+	r.lacks(t, "goes")   // The engine works after an ordinary restart of the host.
+	for i := range 300 { // A start of the host writes too. The cache must be later than that.
+		r.annotate(t, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: r.namespace, Name: r.cluster.Anchor.Name}}, "n", strconv.Itoa(i))
+	}
 	r.putMap(t, "changes", "2")
 	r.putMap(t, "comes", "1")
 	r.has(t, "changes", "2")
 	r.has(t, "comes", "1")
-	for i := range 300 { // A start of the host writes too.
-		r.annotate(t, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: r.namespace, Name: r.cluster.Anchor.Name}}, "n", strconv.Itoa(i))
-	}
 	own.restart(t, func() { copyStore(t, backup, own.dir) })
 	select {
 	case err := <-ended:
