@@ -98,7 +98,7 @@ func (w *switched) on(t *testing.T) {
 		if pod.Spec.NodeName != "" || !strings.Contains(refusal(pod), "Insufficient cpu") {
 			return fmt.Errorf("on %q, %v", pod.Spec.NodeName, pod.Status.Conditions)
 		}
-		return w.noHostPod(ctx, "large")
+		return w.notScheduledByHost(ctx, "large")
 	})
 	eventually(t, "gated is no matter of the host", func(ctx context.Context) error { return w.noHostPod(ctx, "gated") })
 	node := w.host.Nodes()[0]

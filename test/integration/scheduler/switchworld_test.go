@@ -150,6 +150,19 @@ func (w *switched) noHostPod(ctx context.Context, name string) error {
 	return err
 }
 
+// notScheduledByHost returns an error if the host's scheduler may give the pod a node. A host
+// pod of another scheduler only shows autoscalers of the host that a node is missing. It exists
+// ten seconds after the pod was refused, whoever refused it.
+func (w *switched) notScheduledByHost(ctx context.Context, name string) error {
+	pods, err := w.ours(ctx)
+	for i := range pods {
+		if pods[i].Annotations[labels.VirtualName] == name && pods[i].Spec.SchedulerName == corev1.DefaultSchedulerName {
+			return fmt.Errorf("%s has host pod %s with %s", name, pods[i].Name, pods[i].Spec.SchedulerName)
+		}
+	}
+	return err
+}
+
 // waitsOn returns an error unless a pod is on the node on both sides and does not run.
 func (w *switched) waitsOn(ctx context.Context, name, node string) error {
 	host, err := w.hostPod(ctx, name)
