@@ -14,10 +14,15 @@ import (
 // no longer waits for it.
 const expectationLife = 5 * time.Second
 
+// lateLife is how long a reconcile waits for a cache that shows an older version than the last write. Such a cache is
+// late for certain, and a reconcile would undo the write. A cache that shows nothing may be right.
+const lateLife = time.Minute
+
 // expectations remembers writes of the engine that the caches do not show yet. Without it, a
 // reconcile in between would send the same request again. It only saves requests: without
 // it, the result is the same.
 type expectations struct {
+	clock  clock.PassiveClock
 	mu     sync.Mutex
 	writes *recent[sideKey, expectedWrite]
 	// awaited has the virtual objects whose host object was changed before them.
@@ -32,6 +37,7 @@ type sideKey struct {
 
 // expectedWrite is a write whose result a cache will show.
 type expectedWrite struct {
+	at      time.Time
 	uid     types.UID
 	version string
 	// newer is true if the write has created an unknown version later than version.
@@ -43,7 +49,8 @@ type expectedWrite struct {
 
 func newExpectations(c clock.PassiveClock) *expectations {
 	return &expectations{
-		writes:  newRecent[sideKey, expectedWrite](c, expectationLife),
+		clock:   c,
+		writes:  newRecent[sideKey, expectedWrite](c, lateLife),
 		awaited: newRecent[types.NamespacedName, string](c, expectationLife),
 	}
 }
@@ -68,6 +75,7 @@ func (e *expectations) recordDelete(side Side, key types.NamespacedName, object 
 func (e *expectations) record(side Side, key types.NamespacedName, w expectedWrite) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	w.at = e.clock.Now()
 	e.writes.set(sideKey{side, key}, w)
 }
 
@@ -116,7 +124,7 @@ func (e *expectations) isStale(side Side, key types.NamespacedName, seen client.
 		return false
 	}
 	if seen == nil {
-		return true
+		return e.isRecent(w)
 	}
 	// Versions can be compared even if the object was deleted and created again.
 	order, err := resourceversion.CompareResourceVersion(seen.GetResourceVersion(), w.version)
@@ -131,11 +139,14 @@ func (e *expectations) isStale(side Side, key types.NamespacedName, seen client.
 // grace period was just requested.
 func (e *expectations) isDeletePending(side Side, key types.NamespacedName, object client.Object, grace *int64) bool {
 	w, ok := e.lookup(side, key)
-	if !ok || !w.deleted || w.uid != object.GetUID() {
+	if !ok || !w.deleted || w.uid != object.GetUID() || !e.isRecent(w) {
 		return false
 	}
 	return grace == nil || w.grace != nil && *w.grace <= *grace
 }
+
+// isRecent reports whether a write is no longer ago than expectationLife.
+func (e *expectations) isRecent(w expectedWrite) bool { return e.clock.Since(w.at) < expectationLife }
 
 // lookup returns the last write of a key, unless it is too long ago.
 func (e *expectations) lookup(side Side, key types.NamespacedName) (expectedWrite, bool) {

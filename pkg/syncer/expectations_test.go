@@ -63,6 +63,21 @@ func TestExpectations(t *testing.T) {
 			c.Step(expectationLife)
 			return m.isStale(Host, theKey(), nil)
 		}, false},
+		"OlderForLonger": {"A cache that shows an older version is late.", func(m *expectations, c *clocktesting.FakeClock) bool {
+			m.recordWrite(Host, theKey(), at("a", "10"))
+			c.Step(2 * expectationLife)
+			return m.isStale(Host, theKey(), at("a", "9"))
+		}, true},
+		"OlderForEver": {"A cache is not waited for for ever.", func(m *expectations, c *clocktesting.FakeClock) bool {
+			m.recordWrite(Host, theKey(), at("a", "10"))
+			c.Step(lateLife)
+			return m.isStale(Host, theKey(), at("a", "9"))
+		}, false},
+		"DeletingAgain": {"A delete without an effect is asked for again.", func(m *expectations, c *clocktesting.FakeClock) bool {
+			m.recordDelete(Host, theKey(), at("a", "10"), nil)
+			c.Step(expectationLife)
+			return m.isDeletePending(Host, theKey(), at("a", "11"), nil)
+		}, false},
 		"Deleting": {"A delete is not asked for twice.", func(m *expectations, _ *clocktesting.FakeClock) bool {
 			m.recordDelete(Host, theKey(), at("a", "10"), grace(30))
 			return m.isDeletePending(Host, theKey(), at("a", "11"), grace(30))
@@ -105,7 +120,7 @@ func TestExpectationsOfGoneObjectsAreDropped(t *testing.T) {
 			m.await(key, object)
 		}
 	}
-	c.Step(expectationLife)
+	c.Step(lateLife)
 	m.recordWrite(Host, theKey(), object)
 	m.await(theKey(), object)
 	if len(m.writes.entries) != 1 || len(m.writes.order) != 1 || len(m.awaited.entries) != 1 || len(m.awaited.order) != 1 {

@@ -45,13 +45,14 @@ func (e *Engine) compareLive(ctx context.Context) {
 			if !w.informer.HasSynced() || side.watches.away() != nil {
 				continue
 			}
-			seen := w.informer.LastSyncResourceVersion()
+			seen, objects := w.informer.LastSyncResourceVersion(), w.objectVersions()
 			live, err := listLive(ctx, side.client, w, side.watches.placeOf(w))
 			if err != nil {
 				e.log.V(2).Info("Cannot compare a cache with the API server", "watch", w.name, "err", err.Error())
 				continue
 			}
 			e.recordVersion(w, seen, live.revision)
+			e.recordObjectVersions(w, objects, live)
 			if missed := findMissed(w, live); len(missed) > 0 {
 				suspects = append(suspects, suspectCache{side, w, live, missed})
 			}

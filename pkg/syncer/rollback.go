@@ -8,6 +8,8 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 // firstVersionRetry and lastVersionRetry bound the pause between two tries to read the version of an API server.
@@ -80,6 +82,8 @@ func (e *Engine) checkRollback(ctx context.Context, side *connection) {
 
 // compareVersion compares the version of an API server with that of a cache.
 func (e *Engine) compareVersion(ctx context.Context, side *connection, seen seenVersion) error {
+	ctx, cancel := context.WithTimeout(ctx, reconcileTimeout) // A list without an answer would end all checks.
+	defer cancel()
 	w := seen.watch
 	page := &metav1.PartialObjectMetadataList{}
 	page.SetGroupVersionKind(w.gvk.GroupVersion().WithKind(w.gvk.Kind + "List"))
@@ -94,6 +98,25 @@ func (e *Engine) compareVersion(ctx context.Context, side *connection, seen seen
 func (e *Engine) recordVersion(w *sharedWatch, seen, listed string) {
 	if w.isComparable() && isOlder(listed, seen) {
 		e.fail(fmt.Errorf("%s is at version %s, and was at %s: %w", w.name, listed, seen, errRolledBack))
+	}
+}
+
+// objectVersions returns the versions of the objects in the cache of a watch.
+func (w *sharedWatch) objectVersions() map[types.NamespacedName]string {
+	versions := map[types.NamespacedName]string{}
+	for _, object := range w.List() {
+		versions[client.ObjectKeyFromObject(object)] = object.GetResourceVersion()
+	}
+	return versions
+}
+
+// recordObjectVersions ends the engine if an API server lists an object at an older version than its cache had before
+// the list. An API server that was restored may have written more since than was lost. Its own version shows nothing then.
+func (e *Engine) recordObjectVersions(w *sharedWatch, before map[types.NamespacedName]string, live liveList) {
+	for key, version := range live.objects {
+		if seen, isCached := before[key]; isCached {
+			e.recordVersion(w, seen, version)
+		}
 	}
 }
 

@@ -57,6 +57,7 @@ type watchHealth struct {
 	lastOpen     time.Time // when the server last answered a watch
 	bookmarks    bool      // the server sends bookmarks
 	open         *openWatch
+	relistNext   bool      // no watch was open to end, so that the next one lists again
 	cause        error     // of the last failure, nil after a success
 	needsEvent   bool      // only an event or a bookmark is a success
 	expired      bool      // the last failure was an expired version, which is normal once
@@ -135,8 +136,13 @@ func (h *watchHealth) observe(lw toolscache.ListerWatcher) toolscache.ListerWatc
 func (h *watchHealth) begin(cancel context.CancelFunc, relist chan struct{}) *openWatch {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.open = &openWatch{cancel: cancel, relist: relist}
-	return h.open
+	attempt := &openWatch{cancel: cancel, relist: relist}
+	h.open = attempt
+	if h.relistNext {
+		h.relistNext = false
+		h.endToRelist()
+	}
+	return attempt
 }
 
 // recordOpen records that the server has answered a watch.
@@ -256,11 +262,20 @@ func (h *watchHealth) fail(err error) {
 	}
 }
 
-// relist ends the open watch in such a way that the reflector lists again.
+// relist ends the open watch in such a way that the reflector lists again. If none is open, it ends the next one.
 func (h *watchHealth) relist() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.open != nil && h.open.relist != nil {
+	if h.open == nil {
+		h.relistNext = true
+		return
+	}
+	h.endToRelist()
+}
+
+// endToRelist ends the open watch so that the reflector lists again, if that is possible. The caller holds the lock.
+func (h *watchHealth) endToRelist() {
+	if h.open.relist != nil {
 		close(h.open.relist)
 		h.open = nil
 	}

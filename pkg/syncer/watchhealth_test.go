@@ -324,3 +324,18 @@ func TestReopenedWatch(t *testing.T) {
 		}
 	}
 }
+
+// TestRelistBetweenWatches misses changes while no watch is open, as after a failure. The next watch lists again.
+func TestRelistBetweenWatches(t *testing.T) {
+	t.Parallel()
+	b := newHealthBench(t)
+	b.relist()
+	if event := <-b.watch(t); event.Type != watch.Error {
+		t.Errorf("got %v, want the end of the watch", event)
+	}
+	events := b.watch(t)
+	b.pipe.open.Action(watch.Bookmark, &corev1.Secret{})
+	if event := <-events; event.Type != watch.Bookmark {
+		t.Errorf("got %v, want that one list is enough", event)
+	}
+}

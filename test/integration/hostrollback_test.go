@@ -65,6 +65,13 @@ func TestHostRollback(t *testing.T) {
 	r.putMap(t, "comes", "1")
 	r.has(t, "changes", "2")
 	r.has(t, "comes", "1")
+	eventually(t, "the engine's cache has the last write", func(ctx context.Context) error {
+		reader, err := e.HostReader("configmaps")
+		if err != nil {
+			return err
+		}
+		return reader.Get(ctx, r.hostKey("comes"), &corev1.ConfigMap{})
+	})
 	own.restart(t, func() { copyStore(t, backup, own.dir) })
 	select {
 	case err := <-ended:
