@@ -16,9 +16,16 @@ import (
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
 )
 
+// namespaceController is the name of the client of upstream's namespace controller.
+const namespaceController = "namespace-controller"
+
 // clientBuilder returns in-memory clients for controllers. A client has the name of the controller's
 // usual service account, and is in the group system:masters, which makes authorization cheap.
-type clientBuilder struct{ plane *ControlPlane }
+type clientBuilder struct {
+	plane *ControlPlane
+	// discovery keeps the answers of discovery for the namespace controller, nil for none.
+	discovery *firstDiscovery
+}
 
 var _ clientbuilder.ControllerClientBuilder = clientBuilder{}
 
@@ -26,7 +33,11 @@ var _ clientbuilder.ControllerClientBuilder = clientBuilder{}
 func (b clientBuilder) Config(name string) (*rest.Config, error) {
 	config := b.plane.ClientConfig(serviceaccount.MakeUsername(metav1.NamespaceSystem, name),
 		append(serviceaccount.MakeGroupNames(metav1.NamespaceSystem), pki.GroupAdmins)...)
-	return rest.AddUserAgent(config, name), nil
+	config = rest.AddUserAgent(config, name)
+	if name == namespaceController && b.discovery != nil {
+		config = b.discovery.wrap(config)
+	}
+	return config, nil
 }
 
 // ConfigOrDie returns what Config does, which cannot fail.

@@ -154,11 +154,12 @@ func (m *controllers) run(ctx context.Context, created func()) error {
 	}
 	gated := informers.NewGated(m.server.informers, m.server.lifetime)
 	defer gated.Close()
-	context, err := m.controllerContext(ctx, component, gated)
+	builder := clientBuilder{plane: m.plane, discovery: newFirstDiscovery()}
+	context, err := m.controllerContext(ctx, component, gated, builder)
 	if err != nil {
 		return fmt.Errorf("cannot configure the controllers: %w", err)
 	}
-	if err := m.checkDiscovery(ctx); err != nil {
+	if err := checkDiscovery(builder); err != nil {
 		return &creationError{err}
 	}
 	all, err := app.BuildControllers(ctx, context, descriptorsAtStart(), nil, noHealthChecks{})
@@ -179,6 +180,7 @@ func (m *controllers) run(ctx context.Context, created func()) error {
 	context.ObjectOrMetadataInformerFactory.Start(ctx.Done())
 	close(context.InformersStarted)
 	gated.Open()
+	builder.discovery.end()
 	created()
 	if !app.RunControllers(ctx, context, all, 0, controllersGrace) {
 		klog.InfoS("Some controllers did not stop in time")
@@ -189,15 +191,15 @@ func (m *controllers) run(ctx context.Context, created func()) error {
 	return nil
 }
 
-// checkDiscovery checks that discovery returns the core group. Otherwise the constructor of upstream's
-// namespace controller would end the process.
-func (m *controllers) checkDiscovery(ctx context.Context) error {
-	discovery, err := clientBuilder{plane: m.plane}.DiscoveryClient("controller-discovery")
+// checkDiscovery checks that discovery returns any resources. Otherwise the constructor of upstream's namespace
+// controller, which asks for the same and gets the same answers, would end the process.
+func checkDiscovery(builder clientBuilder) error {
+	client, err := builder.Client(namespaceController)
 	if err != nil {
 		return err
 	}
-	if err := discovery.RESTClient().Get().AbsPath("/api").Do(ctx).Error(); err != nil {
-		return fmt.Errorf("cannot discover the core group: %w", err)
+	if resources, err := client.Discovery().ServerPreferredNamespacedResources(); len(resources) == 0 {
+		return fmt.Errorf("cannot discover any resources: %w", err)
 	}
 	return nil
 }
@@ -261,8 +263,7 @@ func (m *controllers) file(name string, content []byte) (string, error) {
 
 // controllerContext returns a context as upstream's CreateControllerContext does, with the API server's
 // informers. It registers no process-wide name, because there may be several control planes.
-func (m *controllers) controllerContext(ctx context.Context, component *kcmconfig.Config, gated *informers.Gated) (app.ControllerContext, error) {
-	builder := clientBuilder{plane: m.plane}
+func (m *controllers) controllerContext(ctx context.Context, component *kcmconfig.Config, gated *informers.Gated, builder clientBuilder) (app.ControllerContext, error) {
 	metadataConfig, err := builder.Config("metadata-informers")
 	if err != nil {
 		return app.ControllerContext{}, err

@@ -23,7 +23,10 @@ func sqlStores() map[string]func(t *testing.T) func() storage.Backend {
 		"sqlite": func(t *testing.T) func() storage.Backend {
 			t.Helper()
 			dir := t.TempDir()
-			return func() storage.Backend { return storage.SQLite(dir) }
+			return func() storage.Backend {
+				awaitFree(t, dir)
+				return storage.SQLite(dir)
+			}
 		},
 		"postgres": func(t *testing.T) func() storage.Backend {
 			t.Helper()

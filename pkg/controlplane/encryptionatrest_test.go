@@ -53,6 +53,7 @@ func TestEncryptionAtRest(t *testing.T) {
 		{"a new key encrypts", string(second) + string(first), "k8s:enc:secretbox:v1:key2:", true},
 		{"off, new Secrets are plain, and old ones are read", string(second) + string(first), "k8s\x00", false},
 	} {
+		awaitFree(t, dir) // launch does not see the store below this one.
 		store := &peekStore{Backend: throwAway(dir)}
 		p := launch(t, Config{Storage: store, PKI: bundle, Encryption: encryption.Options{
 			Enabled: step.enabled, Resources: []string{"secrets"}, Secret: "keys", Keys: fixedKeys(step.keys), Replica: "shop-0",
@@ -88,6 +89,7 @@ func TestEncryptionAtRest(t *testing.T) {
 		}
 		stopInTime(t, p)
 	}
+	awaitFree(t, dir)
 	if err := runOnce(t, Config{Storage: throwAway(dir), PKI: bundle}); err == nil || !strings.Contains(err.Error(), "lacks their key") {
 		t.Errorf("without keys the store must be refused: %v", err)
 	}

@@ -68,6 +68,7 @@ func TestStartWithAFullStore(t *testing.T) {
 	deleteStartObjects(t, first)
 	stopInTime(t, first)
 
+	awaitFree(t, dir)
 	second := launch(t, config())
 	unhealthy := strings.Join(listUnhealthy(second), "\n")
 	for _, want := range []string{"service kube-system/kube-dns", "flow control", "service addresses", "service range"} {
