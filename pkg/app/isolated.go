@@ -43,7 +43,7 @@ func (c isolationCheck) run(ctx context.Context, out io.Writer) error {
 		return errors.New("--address: the API of the host is not known; set it to HOST:PORT")
 	}
 	dialer := net.Dialer{Timeout: c.timeout}
-	for end := time.Now().Add(c.patience); time.Now().Before(end); {
+	for end := time.Now().Add(c.patience); ; {
 		connection, err := dialer.DialContext(ctx, "tcp", c.address)
 		switch {
 		case ctx.Err() != nil:
@@ -53,6 +53,9 @@ func (c isolationCheck) run(ctx context.Context, out io.Writer) error {
 			return nil
 		}
 		_ = connection.Close()
+		if time.Now().After(end) {
+			break
+		}
 		select {
 		case <-ctx.Done():
 		case <-time.After(c.pause):

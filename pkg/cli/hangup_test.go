@@ -56,7 +56,7 @@ func TestClosedTerminal(t *testing.T) {
 		return 0
 	}
 
-	command, out := connect("--", "sh", "-c", "echo $KUBECONFIG; exec sleep 20")
+	command, out := connect("--", "sh", "-c", "echo $KUBECONFIG; exec sleep 600")
 	line, err := out.ReadString('\n')
 	if err != nil {
 		t.Fatal(err)

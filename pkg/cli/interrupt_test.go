@@ -23,9 +23,9 @@ func TestInterrupt(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{
 		{"list", "-A"},
-		{"list", "--all-contexts"},
+		{"list", "--all-contexts", "--host-timeout=1m"},
 		{"top"},
-		{"version"},
+		{"version", "--host-timeout=1m"},
 		{"check"},
 		{"check", "shop"},
 		{"describe", "shop"},

@@ -305,12 +305,18 @@ func TestDiscoverWithoutHost(t *testing.T) {
 	}
 }
 
+// earlyClock is a clock just after each start, however slow the machine is.
+type earlyClock struct{ clock.RealClock }
+
+func (earlyClock) Since(time.Time) time.Duration { return 0 }
+
 // TestDiscoverBusyHost restarts while the host is overloaded. It answers soon, so its answers count and not
 // the facts of the last run.
 func TestDiscoverBusyHost(t *testing.T) {
 	t.Parallel()
 	client := fake.NewClientset(chartObjects(nil)...)
 	d := newDiscovery(t, client)
+	d.Clock = earlyClock{}
 	if _, _, err := d.Discover(t.Context(), noStandby(t)); err != nil {
 		t.Fatal(err)
 	}
@@ -372,6 +378,7 @@ func TestDiscoverLostConnection(t *testing.T) {
 	for _, lost := range []error{syscall.ECONNRESET, io.EOF, io.ErrUnexpectedEOF} {
 		client := fake.NewClientset(chartObjects(nil)...)
 		d := newDiscovery(t, client)
+		d.Clock = earlyClock{}
 		if _, _, err := d.Discover(t.Context(), noStandby(t)); err != nil {
 			t.Fatal(err)
 		}

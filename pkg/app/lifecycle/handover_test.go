@@ -26,6 +26,7 @@ func (s *leaseStore) holder(t *testing.T) string {
 func TestFirstCompetitor(t *testing.T) {
 	t.Parallel()
 	store := newLeaseStore()
+	store.duration = time.Hour // The term ends if taking the lease takes longer than a third of this.
 	first := startReplica(t, store, "shop-0", 1)
 	eventually(t, "it leads alone", func() bool { return first.leading.Load() && first.election.Holds() })
 	if holder := store.holder(t); holder != "" {
@@ -61,17 +62,14 @@ func TestFirstCompetitorWasFaster(t *testing.T) {
 func TestReleaseIsSeenAtOnce(t *testing.T) {
 	t.Parallel()
 	store := newLeaseStore()
+	store.duration = time.Hour
 	first := startReplica(t, store, "shop-0", 2)
 	eventually(t, "the first leads", first.leading.Load)
 	second := startReplica(t, store, "shop-1", 2)
 	eventually(t, "the second follows", func() bool { return second.api.Load() == 1 })
 	first.stop()
 	first.done <- <-first.done
-	begin := time.Now()
 	eventually(t, "the second leads", second.leading.Load)
-	if took := time.Since(begin); took > leaseDuration/2 {
-		t.Errorf("it took %s", took)
-	}
 }
 
 // TestTermEnds lets a leader part find that another replica leads. The term ends, the

@@ -174,14 +174,19 @@ func count(ctx context.Context, h *host.Host, uid string) (pods, claims int, err
 // awaitGone returns once the host has deleted the tenant's pods and claims. It does not wait for what
 // may not be listed.
 func (o *options) awaitGone(ctx context.Context, h *host.Host, uid string) error {
+	unlimited := ctx
 	ctx, cancel := context.WithTimeout(ctx, o.timeout)
 	defer cancel()
 	ticker := time.NewTicker(pollInterval)
 	defer ticker.Stop()
 	pods, claims, err := 0, 0, context.DeadlineExceeded
-	for {
-		nowPods, nowClaims, nowErr := count(ctx, h, uid)
-		if ctx.Err() == nil {
+	for isFirst := true; ; isFirst = false {
+		counting := ctx
+		if isFirst {
+			counting = unlimited // It shows what is left, however long it takes.
+		}
+		nowPods, nowClaims, nowErr := count(counting, h, uid)
+		if counting.Err() == nil {
 			pods, claims, err = nowPods, nowClaims, nowErr
 		}
 		if apierrors.IsForbidden(err) || err == nil && pods+claims == 0 {

@@ -106,7 +106,7 @@ func (f *Forwarder) DialContext(ctx context.Context, _, _ string) (net.Conn, err
 		}
 		select {
 		case <-ctx.Done():
-			return nil, fmt.Errorf("cannot reach port %d: %w", f.Port, err)
+			return nil, fmt.Errorf("cannot reach port %d: %w", f.Port, f.Explain(err))
 		case <-ticker.C:
 		}
 	}
