@@ -163,7 +163,7 @@ var rules = map[string]rule{
 	"test/integration/installer": {tests: []string{"hostlab/sim", "pkg/cli", "pkg/cli/host"}},
 	"test/integration/kubelets":  {tests: []string{"api/...", "pkg/...", "test/await", "k8s.io/apiserver", "k8s.io/kubernetes"}},
 	"test/integration/replicas":  {tests: []string{"api/...", "pkg/...", "hostlab/sim/...", "test/await", "test/clock", "test/consistency", "test/etcd", "test/ports", "k8s.io/apiserver", "k8s.io/kubernetes"}},
-	"test/integration/move":      {tests: []string{"api/...", "pkg/...", "test/ports", "k8s.io/apiserver", "k8s.io/kubernetes"}},
+	"test/integration/move":      {tests: []string{"api/...", "pkg/...", "test/await", "test/ports", "k8s.io/apiserver", "k8s.io/kubernetes"}},
 	"test/integration/scheduler": {tests: []string{"api/...", "pkg/...", "hostlab/sim/...", "test/await", "k8s.io/apiserver", "k8s.io/kubernetes"}},
 }
 

@@ -191,13 +191,11 @@ func TestReadOnlyDatabaseOfPostgres(t *testing.T) {
 		_, err := second.Start(t.Context())
 		started <- err
 	}()
+	awaitReason(t.Context(), t, reasons, "cannot write to the PostgreSQL server "+server.Host+": it is read-only")
 	select {
-	case reason := <-reasons:
-		if want := "cannot write to the PostgreSQL server " + server.Host + ": it is read-only"; reason != want {
-			t.Errorf("the start waits because %q, want %q", reason, want)
-		}
 	case err := <-started:
 		t.Fatalf("Start of a database that is read-only: %v, want it to wait", err)
+	default:
 	}
 	server.Exec("ALTER DATABASE turned RESET default_transaction_read_only")
 	if err := <-started; err != nil {

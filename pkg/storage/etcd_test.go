@@ -10,7 +10,6 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/kubernetes"
-	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 )
@@ -24,7 +23,7 @@ func startEtcd(t *testing.T, dir string, options ...func(*Etcd)) (*Etcd, *kubern
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	e := Embedded(dir)
-	e.NoSync, e.Logger = true, zap.NewNop()
+	e.NoSync, e.Logger = true, fatalOnly(t)
 	for _, option := range options {
 		option(e)
 	}

@@ -261,9 +261,12 @@ func TestUserOfEtcd(t *testing.T) {
 	if response := <-client.Watch(t.Context(), "/registry/", clientv3.WithPrefix(), clientv3.WithRev(got.Header.Revision)); len(response.Events) != 1 {
 		t.Errorf("the watch got %+v", response)
 	}
-	if _, err := x.askStatus(t.Context()); err != nil {
-		t.Errorf("the monitor: %v", err)
-	}
+	eventually(t, func() string { // The monitor does not wait long.
+		if _, err := x.askStatus(t.Context()); err != nil {
+			return fmt.Sprintf("the monitor: %v", err)
+		}
+		return ""
+	})
 	if _, err := client.Compact(t.Context(), got.Header.Revision); err != nil {
 		t.Errorf("the compactor: %v", err)
 	}

@@ -10,7 +10,6 @@ import (
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"go.etcd.io/etcd/client/v3/kubernetes"
-	"go.uber.org/zap"
 	clocktesting "k8s.io/utils/clock/testing"
 )
 
@@ -210,7 +209,7 @@ func TestStartWithAlarm(t *testing.T) {
 	exceedQuota(t, client)
 	first.Stop()
 
-	_, client = startEtcd(t, dir, small(fake), func(e *Etcd) { e.Logger = zap.NewNop() })
+	_, client = startEtcd(t, dir, small(fake))
 	eventually(t, func() string {
 		fake.Step(spaceCheck)
 		if _, err := client.Put(t.Context(), "/registry/after", "1"); err != nil {

@@ -12,16 +12,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/kubernetes"
-	"go.uber.org/zap"
 )
 
 // content returns all keys of a store with value and revision.
 func content(t *testing.T, client *kubernetes.Client) (keys map[string]string, revision int64) {
 	t.Helper()
-	got, err := client.KV.Get(t.Context(), "/registry/", clientv3.WithPrefix())
-	if err != nil {
-		t.Fatalf("Get: %v", err)
-	}
+	got := read(t, client, "/registry/", clientv3.WithPrefix())
 	keys = map[string]string{}
 	for _, kv := range got.Kvs {
 		keys[string(kv.Key)] = fmt.Sprintf("%s@%d/%d", kv.Value, kv.CreateRevision, kv.ModRevision)
@@ -59,7 +55,7 @@ func TestRestore(t *testing.T) {
 	dir := t.TempDir()
 	restored := Embedded(dir)
 	named(restored)
-	restored.Logger = zap.NewNop()
+	restored.Logger = fatalOnly(t)
 	if err := restored.Capabilities().Restore(t.Context(), bytes.NewReader(snapshot)); err != nil {
 		t.Fatalf("Restore: %v", err)
 	}
@@ -96,7 +92,7 @@ func TestMemberJoinsRestoredStore(t *testing.T) {
 
 	c := newTeam(t, "team-a-0", "team-a-1")
 	restored := Embedded(c.dirs["team-a-0"])
-	restored.Logger = zap.NewNop()
+	restored.Logger = fatalOnly(t)
 	restored.Member = Member{Name: "team-a-0", PeerURL: c.urls["team-a-0"], Token: "2f8b"}
 	if err := restored.Capabilities().Restore(t.Context(), bytes.NewReader(snapshot)); err != nil {
 		t.Fatalf("Restore: %v", err)

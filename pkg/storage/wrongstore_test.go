@@ -100,7 +100,7 @@ func TestWrongStores(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				x := prepare(t)
-				lines <- [2]string{name, masked(x, refusal(t, x))}
+				lines <- [2]string{name, masked(x, refusal(t, x, name == "no-answer"))}
 			})
 		}
 	})
@@ -119,12 +119,17 @@ func TestWrongStores(t *testing.T) {
 }
 
 // refusal returns the first reason that a start reports.
-func refusal(t *testing.T, x *External) string {
+func refusal(t *testing.T, x *External, silent bool) string {
 	t.Helper()
-	ctx, stop := context.WithTimeout(t.Context(), time.Minute)
+	ctx, stop := context.WithTimeout(t.Context(), patience)
 	defer stop()
 	first := ""
-	x.Waiter = Waiter{Report: func(reason string) { first = reason; stop() }}
+	x.Waiter = Waiter{Report: func(reason string) {
+		if silent || !strings.Contains(reason, "no answer within") { // Others may be slow on a busy machine.
+			first = reason
+			stop()
+		}
+	}}
 	t.Cleanup(x.Stop)
 	owned := &Owned{
 		Backend: x, Identity: Identity{Anchor: "own-uid", Namespace: "team-a", Name: "shop"}, Waiter: x.Waiter,

@@ -39,8 +39,9 @@ func TestScaleByRequests(t *testing.T) {
 	figure("autoscale_up", time.Since(begin).Seconds(), "s")
 
 	tn.upgrade("logging.verbosity=1")
-	if got := tn.wantedReplicas(t.Context()); got != 3 {
-		t.Errorf("an upgrade has set %d replicas, want 3 as before", got)
+	// The load may have changed the number since then, so look at what the upgrade has set.
+	if manifest := mustRun(t, helm("get", "manifest", tn.release, "-n", tn.namespace)); strings.Contains(manifest, "\n  replicas: 1\n") {
+		t.Error("an upgrade has set 1 replica, want as many as before")
 	}
 	tn.testScaleFence()
 	stop()
@@ -132,16 +133,6 @@ func (tn *tenant) generateLoad(pause time.Duration) (stop func()) {
 	})
 	tn.t.Cleanup(stop)
 	return stop
-}
-
-// wantedReplicas returns how many replicas the control plane is to have.
-func (tn *tenant) wantedReplicas(ctx context.Context) int32 {
-	tn.t.Helper()
-	scale, err := hostClient.AppsV1().StatefulSets(tn.namespace).GetScale(ctx, tn.release, metav1.GetOptions{})
-	if err != nil {
-		tn.t.Fatal(err)
-	}
-	return scale.Spec.Replicas
 }
 
 // awaitReplicas waits until the control plane has as many ready replicas, and is to have no others.

@@ -89,14 +89,19 @@ func TestCommandLine(t *testing.T) {
 	t.Cleanup(func() { _ = helm("uninstall", name, "-n", namespace, "--ignore-not-found").Run() })
 	t.Cleanup(func() { _ = u.command(filepath.Join(root, "bin", "sublet"), "disconnect", "--all").Run() })
 
-	settings := []string{"--set", "controlPlane.statefulSet.persistence.volumeClaim.enabled=false", "--set", testValues()[0]}
+	settings := []string{"--set", "controlPlane.statefulSet.persistence.volumeClaim.enabled=false"}
+	for _, value := range testValues() {
+		settings = append(settings, "--set", value)
+	}
 	u.check(append([]string{name}, settings...)...)
 	began := time.Now()
-	u.sublet("create", name, "--connect", settings[0], settings[1], settings[2], settings[3])
-	nodes, err := u.kubectl("get", "nodes", "-o", "name")
-	if err != nil || !strings.Contains(nodes, "node/") {
-		t.Fatalf("kubectl get nodes: %v\n%s", err, nodes)
-	}
+	u.sublet(append([]string{"create", name, "--connect"}, settings...)...)
+	eventually(t, "nodes", func(context.Context) error {
+		if nodes, err := u.kubectl("get", "nodes", "-o", "name"); err != nil || !strings.Contains(nodes, "node/") {
+			return errors.Join(err, fmt.Errorf("got %q", nodes))
+		}
+		return nil
+	})
 	figure("cli_create_connect", time.Since(began).Seconds(), "s")
 	if current := u.currentContext(); !strings.HasPrefix(current, "sublet_walk_tenant-walk_") {
 		t.Errorf("the current context is %q", current)
@@ -118,6 +123,12 @@ func TestCommandLine(t *testing.T) {
 		}
 	})
 	t.Run("check", func(t *testing.T) {
+		eventually(t, "all parts are healthy", func(context.Context) error {
+			if out, err := u.command(filepath.Join(root, "bin", "sublet"), "check", name).CombinedOutput(); err != nil {
+				return fmt.Errorf("%w: %s", err, out)
+			}
+			return nil
+		})
 		if out := u.check(name); !strings.Contains(out, "parts ok") || !strings.Contains(out, "replicas ok") || !strings.Contains(out, "virtual-api ok") {
 			t.Errorf("check of one that exists:\n%s", out)
 		}

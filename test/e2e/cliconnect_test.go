@@ -78,16 +78,22 @@ func (u *user) tunnels() (keepers, servers []int) {
 	return keepers, servers
 }
 
+// awaitTunnels waits until there are so many of both processes of tunnels, and returns them.
+func (u *user) awaitTunnels(t *testing.T, count int) (keepers, servers []int) {
+	t.Helper()
+	eventually(t, "processes of the tunnels", func(context.Context) error {
+		if keepers, servers = u.tunnels(); len(keepers) != count || len(servers) != count {
+			return fmt.Errorf("keepers %v, and %v serve, want %d of each", keepers, servers, count)
+		}
+		return nil
+	})
+	return keepers, servers
+}
+
 // testKillTunnel kills each process of the tunnel in turn. kubectl works again, in the same context.
 func testKillTunnel(t *testing.T, u *user) {
 	for _, which := range []string{"server", "keeper", "server"} {
-		eventually(t, "two processes of the tunnel", func(context.Context) error {
-			if keepers, servers := u.tunnels(); len(keepers) != 1 || len(servers) != 1 {
-				return fmt.Errorf("keepers %v, and %v serve", keepers, servers)
-			}
-			return nil
-		})
-		keepers, servers := u.tunnels()
+		keepers, servers := u.awaitTunnels(t, 1)
 		victim := servers[0]
 		if which == "keeper" {
 			victim = keepers[0]
@@ -109,18 +115,11 @@ func testSideBySide(t *testing.T, u *user, name string) {
 	u.answers(t, "the first connection", "--context", first)
 	u.answers(t, "the second connection", "--context", "second")
 	other.answers(t, "the connection of somebody else")
-	if keepers, servers := u.tunnels(); len(keepers) != 2 || len(servers) != 2 {
-		t.Errorf("keepers %v, and %v serve, want two of each", keepers, servers)
-	}
+	u.awaitTunnels(t, 2)
 	if _, err := u.kubectl("config", "delete-context", "second"); err != nil {
 		t.Error(err)
 	}
-	eventually(t, "the end of the second tunnel", func(context.Context) error {
-		if keepers, servers := u.tunnels(); len(keepers) != 1 || len(servers) != 1 {
-			return fmt.Errorf("keepers %v, and %v serve", keepers, servers)
-		}
-		return nil
-	})
+	u.awaitTunnels(t, 1)
 	u.answers(t, "the first connection, without the second")
 }
 
@@ -146,9 +145,7 @@ func testDirect(t *testing.T, u *user, name string) {
 		t.Errorf("the context leads to %q, want %s: %v", server, want, err)
 	}
 	u.answers(t, "the connection without a tunnel", "--context", "direct")
-	if keepers, servers := u.tunnels(); len(keepers) != 1 || len(servers) != 1 {
-		t.Errorf("keepers %v, and %v serve: want those of the first connection alone", keepers, servers)
-	}
+	u.awaitTunnels(t, 1) // Those of the first connection.
 	if _, err := u.kubectl("config", "delete-context", "direct"); err != nil {
 		t.Error(err)
 	}

@@ -58,13 +58,16 @@ func TestDrain(t *testing.T) {
 	node, before := host.Name, partsOf(host)
 
 	// Long enough for one that leaves in a second, and for some tries with the other.
-	out, err := tn.command("drain", node, "--timeout", "20s").CombinedOutput()
-	if err == nil {
-		t.Errorf("kubectl drain must fail, as the budget forbids the last pod: %s", out)
-	}
-	if !strings.Contains(string(out), "would violate the pod's disruption budget") {
-		t.Errorf("kubectl drain must say what holds it up: %s", out)
-	}
+	eventually(t, "kubectl drain prints what holds it up", func(context.Context) error {
+		out, err := tn.command("drain", node, "--timeout", "20s").CombinedOutput()
+		if err == nil {
+			t.Fatalf("kubectl drain must fail, as the budget forbids the last pod: %s", out)
+		}
+		if !strings.Contains(string(out), "would violate the pod's disruption budget") {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+		return nil
+	})
 	eventually(t, "one pod runs and its twin finds no node", func(context.Context) error {
 		pods := decode[corev1.PodList](t, tn.kubectl("get", "pods", "-l", "app=budgeted", "-o", "json")).Items
 		var states []string

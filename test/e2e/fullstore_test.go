@@ -6,7 +6,9 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
+	"errors"
 	"fmt"
+	"net/http"
 	"testing"
 	"time"
 
@@ -66,8 +68,20 @@ func TestFullStore(t *testing.T) {
 func (tn *tenant) fill() (int, error) {
 	tn.t.Helper()
 	for i := range maxFill {
-		if err := tn.createFill(tn.t.Context(), fmt.Sprintf("fill-%d", i)); err != nil {
-			return i, err
+		var denied error
+		eventually(tn.t, "an answer to a create", func(ctx context.Context) error {
+			err := tn.createFill(ctx, fmt.Sprintf("fill-%d", i))
+			if status := apierrors.APIStatus(nil); errors.As(err, &status) && status.Status().Code == http.StatusInsufficientStorage {
+				denied = err
+				return nil
+			}
+			if apierrors.IsAlreadyExists(err) {
+				return nil
+			}
+			return err
+		})
+		if denied != nil {
+			return i, denied
 		}
 	}
 	return maxFill, nil

@@ -18,7 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-const killPods = 100
+const killPods = 50
 
 // testKill kills the server while pods are being created. All of them run once.
 func testKill(t *testing.T, tn *tenant) {

@@ -116,15 +116,24 @@ func (tn *tenant) lookup(name string) string {
 	return string(out)
 }
 
+// resolves waits until a name, or the name of an address, is resolved in the tenant's pod.
+func (tn *tenant) resolves(name, want string) {
+	tn.t.Helper()
+	eventually(tn.t, name+" is resolved", func(context.Context) error {
+		if out := tn.lookup(name); !strings.Contains(out, want) {
+			return fmt.Errorf("want %s: %s", want, out)
+		}
+		return nil
+	})
+}
+
 // testDNSNames asks the virtual DNS for the names of the host's Services.
 func testDNSNames(t *testing.T, tn *tenant) {
 	own, err := tn.virtual.CoreV1().Services("default").Get(t.Context(), "kubernetes", metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if out := tn.lookup(own.Spec.ClusterIP); !strings.Contains(out, "kubernetes.default.svc") {
-		t.Errorf("the tenant's own address must have its name: %s", out)
-	}
+	tn.resolves(own.Spec.ClusterIP, "kubernetes.default.svc")
 	services, err := hostClient.CoreV1().Services(metav1.NamespaceAll).List(t.Context(), metav1.ListOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -152,9 +161,7 @@ func testDNSStranger(t *testing.T, tn *tenant) {
 		t.Fatal(err)
 	}
 	const name = "secret-project.default.svc.cluster.local."
-	if out := tn.lookup(name); !strings.Contains(out, project.Spec.ClusterIP) {
-		t.Fatalf("the tenant's own pod must get an answer: %s", out)
-	}
+	tn.resolves(name, project.Spec.ClusterIP)
 	t.Cleanup(func() { _ = hostKubectl("delete", "namespace", namespace, "--wait=false").Run() })
 	mustRun(t, hostKubectl("create", "namespace", namespace))
 	eventually(t, "the service account", func(ctx context.Context) error {

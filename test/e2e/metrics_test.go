@@ -75,9 +75,13 @@ func TestMetrics(t *testing.T) {
 		}
 		return nil
 	})
-	if out := tn.kubectl("get", "podmetrics"); !strings.Contains(out, "NAME") || !strings.Contains(out, "busy-") {
-		t.Errorf("kubectl get podmetrics prints\n%s", out)
-	}
+	eventually(t, "podmetrics", func(context.Context) error {
+		out, err := tn.command("get", "podmetrics").CombinedOutput()
+		if err != nil || !strings.Contains(string(out), "NAME") || !strings.Contains(string(out), "busy-") {
+			return errors.Join(err, fmt.Errorf("kubectl prints %s", out))
+		}
+		return nil
+	})
 	tn.checkKubeletMetrics(t, "busy-")
 	for name := range loads {
 		tn.awaitAutoscaler(name)

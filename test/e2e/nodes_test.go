@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os/exec"
@@ -134,8 +135,8 @@ func partsOf(node *corev1.Node) parts {
 		}
 	}
 	for _, taint := range node.Spec.Taints {
-		// The host's controller adds this one to a node that it sees cordoned.
-		if taint.Key != corev1.TaintNodeUnschedulable {
+		// Controllers of the host add these by the state of the node.
+		if !strings.HasPrefix(taint.Key, "node.kubernetes.io/") {
 			p.Taints = append(p.Taints, taint.ToString())
 		}
 	}
@@ -162,16 +163,16 @@ func (w *ownedNode) both(t *testing.T) (host, virtual parts) {
 func (w *ownedNode) after(t *testing.T, want parts, mine func(*parts)) {
 	t.Helper()
 	time.Sleep(settle)
-	host, virtual := w.both(t)
-	if diff := cmp.Diff(want, host); diff != "" {
-		t.Errorf("the host's node (-want +got):\n%s", diff)
-	}
 	seen := parts{Labels: maps.Clone(want.Labels), Annotations: maps.Clone(want.Annotations), Taints: slices.Clone(want.Taints), Unschedulable: want.Unschedulable}
 	mine(&seen)
 	slices.Sort(seen.Taints)
-	if diff := cmp.Diff(seen, virtual); diff != "" {
-		t.Errorf("the tenant's node (-want +got):\n%s", diff)
-	}
+	eventually(t, "both nodes are as they should be", func(context.Context) error {
+		host, virtual := w.both(t)
+		if diff := cmp.Diff(want, host) + cmp.Diff(seen, virtual); diff != "" {
+			return fmt.Errorf("the host's, then the tenant's (-want +got):\n%s", diff)
+		}
+		return nil
+	})
 }
 
 // refusedAlways returns the cells that no setting changes.
@@ -240,9 +241,12 @@ func (w *ownedNode) withScheduler(t *testing.T) {
 		p.Taints = append(p.Taints, "example.com/mine=x:PreferNoSchedule")
 		p.Unschedulable = true
 	})
-	if out := w.kubectl("get", "pods", "-l", "app=web", "-o", "jsonpath={.items[*].status.phase}"); out != "Pending Pending" {
-		t.Errorf("a drained node takes no pods: %s", out)
-	}
+	eventually(t, "both pods wait, as a drained node takes none", func(context.Context) error {
+		if out := w.kubectl("get", "pods", "-l", "app=web", "-o", "jsonpath={.items[*].status.phase}"); out != "Pending Pending" {
+			return errors.New(out)
+		}
+		return nil
+	})
 	w.host(t, "cordon", w.name)
 	w.host(t, "label", "node", w.name, "--overwrite", "example.com/host=cordoned")
 	w.await(`jsonpath={.metadata.labels.example\.com/host}=cordoned`, "node/"+w.name)

@@ -135,7 +135,8 @@ func testQuotaOfPods(t *testing.T, tn *tenant) {
 func (tn *tenant) upgrade(values ...string) {
 	tn.t.Helper()
 	args := []string{
-		"upgrade", tn.release, filepath.Join(root, "chart"), "-n", tn.namespace, "--reuse-values", "--wait", "--timeout", patience.String(),
+		"upgrade", tn.release, filepath.Join(root, "chart"), "-n", tn.namespace, "--reuse-values",
+		"--wait", "--timeout", (3 * patience).String(), // Replicas restart one after the other.
 	}
 	for _, value := range values {
 		args = append(args, "--set", value)

@@ -26,7 +26,7 @@ const (
 	// busy machine. The figures of the test are for comparison.
 	gapLimit = 2 * time.Minute
 	// takeoverLimit is how long a new pod may wait for its host copy after the leader's death.
-	takeoverLimit = time.Minute
+	takeoverLimit = 2 * time.Minute
 	// requestPause is the time between two requests that look for gaps.
 	requestPause = 50 * time.Millisecond
 )
@@ -38,7 +38,7 @@ func TestReplicas(t *testing.T) {
 	const external = "controlPlane.backingStore.etcd.external."
 	tn := install(t, "replicas", "replicas", external+"enabled=true", external+"endpoint="+etcd.Start(t, etcd.Options{IP: machineAddress(t)}).Endpoint(),
 		"controlPlane.statefulSet.highAvailability.replicas=3")
-	mustRun(t, hostKubectl("-n", tn.namespace, "rollout", "status", "statefulset", tn.release, "--timeout", patience.String()))
+	mustRun(t, hostKubectl("-n", tn.namespace, "rollout", "status", "statefulset", tn.release, "--timeout", (3*patience).String()))
 
 	leader := tn.leader(t)
 	probe := tn.probe()
@@ -60,7 +60,7 @@ func TestReplicas(t *testing.T) {
 		t.Errorf("after the death of %s: a pod was synced after %s, and the API was away for %s", leader, took, gap)
 	}
 
-	mustRun(t, hostKubectl("-n", tn.namespace, "rollout", "status", "statefulset", tn.release, "--timeout", patience.String()))
+	mustRun(t, hostKubectl("-n", tn.namespace, "rollout", "status", "statefulset", tn.release, "--timeout", (3*patience).String()))
 	probe = tn.probe()
 	tn.upgrade("logging.verbosity=1")
 	gap = probe.stop()

@@ -58,7 +58,8 @@ func TestRestore(t *testing.T) {
 	tn := install(t, "restored", "restored")
 	tn.apply(backedUp)
 	tn.rollout("statefulset/early")
-	tn.upgrade("controlPlane.backingStore.backup.enabled=true", "controlPlane.backingStore.backup.volumeClaim.retentionPolicy=Delete")
+	tn.upgrade("controlPlane.backingStore.backup.enabled=true", "controlPlane.backingStore.backup.volumeClaim.retentionPolicy=Delete",
+		"controlPlane.backingStore.backup.schedule=0 0 29 2 *") // None comes in between.
 	eventually(t, "the first backup", func(ctx context.Context) error {
 		report, err := tn.report(ctx)
 		if err == nil && !strings.Contains(report, "newest: ") {

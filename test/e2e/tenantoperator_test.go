@@ -139,10 +139,16 @@ func testTenantOperator(t *testing.T, tn *tenant) {
 	tn.kubectl("-n", "shelf-operator", "rollout", "status", "deployment/operator", "--timeout", patience.String())
 
 	tn.awaitShelf("first", "{}", "1")
-	out, err := tn.applyOutput(shelf("large", "{books: 6}"))
-	if err == nil || !strings.Contains(out, "no room for that many books") {
-		t.Errorf("the webhook admits a shelf that is too large: %s", out)
-	}
+	eventually(t, "the webhook denies a shelf that is too large", func(context.Context) error {
+		out, err := tn.applyOutput(shelf("large", "{books: 6}"))
+		if err == nil {
+			t.Fatalf("it admits it: %s", out)
+		}
+		if !strings.Contains(out, "no room for that many books") {
+			return errors.New(out)
+		}
+		return nil
+	})
 
 	// All at once, without notice.
 	grace := metav1.DeleteOptions{GracePeriodSeconds: new(int64)}

@@ -12,7 +12,7 @@ import (
 
 const (
 	// limit is how long goroutines may take to end after the last test, on a busy machine.
-	limit = 30 * time.Second
+	limit = 3 * time.Minute
 	// pause is the time between two checks. Each one takes a moment itself, as goleak repeats it.
 	pause = 100 * time.Millisecond
 )

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -126,6 +127,18 @@ func (e *extension) unregister(t *testing.T) {
 	if err != nil && !apierrors.IsNotFound(err) {
 		t.Error(err)
 	}
+	// Discovery shows it a little longer. Until then, the controller would create the copied definition again.
+	host := discovery.NewDiscoveryClientForConfigOrDie(e.w.host.memory())
+	await.Until(t, "the end of the API", func(ctx context.Context) error {
+		if err := host.RESTClient().Get().AbsPath("/apis/" + aggregatedGroup).Do(ctx).Error(); !apierrors.IsNotFound(err) {
+			return fmt.Errorf("it is still served: %w", err)
+		}
+		groups, err := host.ServerGroups()
+		if err == nil && slices.ContainsFunc(groups.Groups, func(g metav1.APIGroup) bool { return g.Name == aggregatedGroup }) {
+			err = errors.New("discovery shows it")
+		}
+		return err
+	})
 }
 
 // reachable sets whether the host reaches the API, and waits until the host knows.

@@ -32,7 +32,7 @@ func TestControlPlaneNodesAreHidden(t *testing.T) {
 	}
 	eventually(t, "a host pod on the node", func(ctx context.Context) error {
 		// The namespace gets its service account late.
-		return l.host.client.Create(ctx, pod)
+		return client.IgnoreAlreadyExists(l.host.client.Create(ctx, pod))
 	})
 	l.node(t, l.virtual, name)
 	if err := l.host.client.Delete(t.Context(), pod, client.GracePeriodSeconds(0)); err != nil {

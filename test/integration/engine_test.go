@@ -182,13 +182,14 @@ func TestRestartInTheMiddle(t *testing.T) {
 		r.has(t, fmt.Sprintf("m-%d", i), "2")
 	}
 	r.lacks(t, "m-0")
-	copies := &corev1.ConfigMapList{}
-	if err := r.host.client.List(t.Context(), copies, client.InNamespace(r.namespace), client.HasLabels{labels.Cluster}); err != nil {
-		t.Fatal(err)
-	}
-	if len(copies.Items) != count-1 {
-		t.Errorf("%d objects must have one copy each, got %d", count-1, len(copies.Items))
-	}
+	eventually(t, "one copy of each object", func(ctx context.Context) error {
+		copies := &corev1.ConfigMapList{}
+		err := r.host.client.List(ctx, copies, client.InNamespace(r.namespace), client.HasLabels{labels.Cluster})
+		if err == nil && len(copies.Items) != count-1 {
+			err = fmt.Errorf("%d objects have %d copies", count-1, len(copies.Items))
+		}
+		return err
+	})
 }
 
 func TestForeignObject(t *testing.T) {

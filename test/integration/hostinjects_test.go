@@ -10,6 +10,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apiserver/pkg/admission"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
 // injectIntoPod changes a pod as the webhooks of a mesh, of a registry and of an operator do, in each request.
@@ -78,6 +80,7 @@ func TestHostInjects(t *testing.T) {
 		}
 	}
 	f.await(t, e, "virtual Running", f.virtualRunning, 1)
+	r.hasInputs(t) // A pod does not wait long for copies that are late.
 	count.take()
 	host := &corev1.Pod{}
 	if err := r.host.client.Get(t.Context(), r.hostKey("web"), host); err != nil {
@@ -118,5 +121,25 @@ func TestHostInjects(t *testing.T) {
 		if key != "app" {
 			t.Errorf("the tenant must not see the label %s of the host", key)
 		}
+	}
+}
+
+// hasInputs waits until the host has all that the pod "web" uses.
+func (r *release) hasInputs(t *testing.T) {
+	t.Helper()
+	for _, input := range []struct {
+		key    client.ObjectKey
+		object client.Object
+	}{
+		{r.hostKey("web"), &corev1.ConfigMap{}},
+		{r.hostKey("web"), &corev1.Secret{}},
+		{r.hostKey("web"), &corev1.Service{}},
+		{r.hostKey("web"), &corev1.PersistentVolumeClaim{}},
+		{translate.LinksKey(r.cluster, r.namespace), &corev1.ConfigMap{}},
+		{translate.Derived(translate.TokenRole)(r.cluster, r.virtualKey("web")), &corev1.Secret{}},
+	} {
+		eventually(t, fmt.Sprintf("%T %s", input.object, input.key.Name), func(ctx context.Context) error {
+			return r.host.client.Get(ctx, input.key, input.object)
+		})
 	}
 }

@@ -31,7 +31,7 @@ func TestNodesOfPodsStayShown(t *testing.T) {
 	}
 	eventually(t, "a host pod on the node", func(ctx context.Context) error {
 		// The namespace gets its service account late.
-		return l.host.client.Create(ctx, pod)
+		return client.IgnoreAlreadyExists(l.host.client.Create(ctx, pod))
 	})
 
 	for _, name := range l.names {

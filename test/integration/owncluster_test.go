@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -41,14 +42,17 @@ func newOwnCluster(t *testing.T) *ownCluster {
 // start starts the API server under the address that it had before.
 func (c *ownCluster) start(t *testing.T) {
 	t.Helper()
-	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", c.address)
-	if err != nil {
-		t.Fatal(err)
-	}
+	var listener net.Listener
+	// An API server that did not stop in time keeps the port until it has.
+	eventually(t, "a free port", func(ctx context.Context) (err error) {
+		listener, err = new(net.ListenConfig).Listen(context.WithoutCancel(ctx), "tcp", c.address)
+		return err
+	})
 	c.address = listener.Addr().String()
 	store := storage.Embedded(c.dir)
 	store.NoSync = true
 	c.store = snapshot.NewServed(store, "etcd.embedded")
+	var err error
 	c.plane, err = controlplane.New(controlplane.Config{Storage: c.store, PKI: c.bundle, Listener: listener})
 	if err != nil {
 		t.Fatal(err)
@@ -59,7 +63,15 @@ func (c *ownCluster) start(t *testing.T) {
 	plane := c.plane
 	go func() {
 		defer close(ended)
-		if err := plane.RunWithControllers(ctx); err != nil {
+		// Unlike RunWithControllers, Run waits for a store that closes slowly.
+		var controllers sync.WaitGroup
+		defer controllers.Wait()
+		controllers.Go(func() {
+			if err := plane.RunControllers(ctx); err != nil {
+				t.Errorf("the controllers ended: %v", err)
+			}
+		})
+		if err := plane.Run(ctx); err != nil {
 			t.Errorf("the API server ended: %v", err)
 		}
 	}()

@@ -12,9 +12,9 @@ import (
 )
 
 // TestHostPreempts lets the host's scheduler preempt pods. The virtual pods must end as in every cluster:
-// terminating, with the scheduler's reason, and with the final status of the kubelet.
+// terminating, with the scheduler's reason, and with the final status of the kubelet. It does not run in parallel with
+// other tests of pods, because each engine copies every pod of the virtual cluster.
 func TestHostPreempts(t *testing.T) {
-	t.Parallel()
 	r := newRelease(t)
 	if err := r.host.client.Create(t.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: r.namespace}}); err != nil {
 		t.Fatal(err)

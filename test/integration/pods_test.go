@@ -152,6 +152,9 @@ func (f *farm) follow(tb testing.TB, ctx context.Context, c kubernetes.Interface
 		AddFunc:    func(o any) { see(watch.Event{Type: watch.Added, Object: o.(*corev1.Pod)}) },
 		UpdateFunc: func(_, o any) { see(watch.Event{Type: watch.Modified, Object: o.(*corev1.Pod)}) },
 		DeleteFunc: func(o any) {
+			if missed, ok := o.(cache.DeletedFinalStateUnknown); ok {
+				o = missed.Obj // The watch was restarted in between.
+			}
 			if pod, ok := o.(*corev1.Pod); ok {
 				see(watch.Event{Type: watch.Deleted, Object: pod})
 			}

@@ -69,7 +69,9 @@ func TestSnapshots(t *testing.T) {
 	keepDefinitions(t, r.host.memory())
 	class := snapshotObject("VolumeSnapshotClass", "", r.namespace+"-fast")
 	class.Object["driver"], class.Object["deletionPolicy"] = "csi.example.com", "Delete"
-	await.Until(t, "snapshot class", func(ctx context.Context) error { return r.host.client.Create(ctx, class) })
+	await.Until(t, "snapshot class", func(ctx context.Context) error {
+		return client.IgnoreAlreadyExists(r.host.client.Create(ctx, class))
+	})
 	t.Cleanup(func() { _ = client.IgnoreNotFound(r.host.client.Delete(context.WithoutCancel(ctx), class)) })
 	r.startSome(t, some, "persistentvolumeclaims", "volumesnapshots", "volumesnapshotcontents", "volumesnapshotclasses", "snapshotevents")
 	await.Until(t, "virtual snapshot class", func(ctx context.Context) error {

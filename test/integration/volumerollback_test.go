@@ -54,6 +54,14 @@ func TestVolumeRollback(t *testing.T) {
 			}
 			return nil
 		})
+		eventually(t, "the anchor records that the store was older", func(ctx context.Context) error {
+			anchor := &corev1.ConfigMap{}
+			err := r.host.client.Get(ctx, client.ObjectKey{Namespace: r.namespace, Name: r.cluster.Anchor.Name}, anchor)
+			if err == nil && !strings.Contains(anchor.Annotations[labels.Store], "@") {
+				err = fmt.Errorf("it has %q", anchor.Annotations[labels.Store])
+			}
+			return err
+		})
 		r.has(t, "comes", "1")
 		e.stop()
 		own.restart(t, func() {})

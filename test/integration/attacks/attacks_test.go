@@ -20,6 +20,7 @@ func TestAttacks(t *testing.T) {
 func TestAttacksOnRestricted(t *testing.T) {
 	t.Parallel()
 	s := installSite(t, "restricted", fenced())
+	s.awaitFence(t)
 	t.Run("Baseline", func(t *testing.T) {
 		t.Parallel()
 		refusedBaseline(t, s)
@@ -30,6 +31,7 @@ func TestAttacksOnRestricted(t *testing.T) {
 // attackAll runs all attacks as subtests.
 func attackAll(t *testing.T, s *site) {
 	t.Helper()
+	s.awaitFence(t) // It denies images too.
 	for name, attack := range map[string]func(*testing.T, *site){
 		"Pods": deniedPods, "DebugContainer": deniedDebugContainer, "Bindings": deniedBindings, "Image": refusedImage,
 		"Services": deniedServices, "MarkedServices": deniedMarkedServices, "ExternalNames": uncopiedNames, "Balancers": unservedBalancers,

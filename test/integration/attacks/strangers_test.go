@@ -148,20 +148,30 @@ func boundedAccount(t *testing.T, s *site) {
 			t.Errorf("may %s %s in namespace %q: %t, %v", may.Verb, may.Resource, may.Namespace, review.Status.Allowed, err)
 		}
 	}
+	account := s.awaitFence(t)
+	pod := newPod("evil", func(p *corev1.Pod) { p.Namespace, p.Spec.ServiceAccountName = hostNamespace, releaseName })
+	wantDenied(t, "a pod with its own permissions", account.Create(t.Context(), pod, client.DryRunAll), fencePrefix)
+}
+
+// fencePrefix begins the name of each policy of the fence.
+const fencePrefix = releaseName + "." + hostNamespace + "."
+
+// awaitFence waits until the fence of the release is in force on the host. It returns a client of the account of
+// the control plane, which then cannot delete its own authority.
+func (s *site) awaitFence(t *testing.T) client.Client {
+	t.Helper()
 	config := rest.CopyConfig(s.host.Config())
-	config.Impersonate.UserName = user
+	config.Impersonate.UserName = "system:serviceaccount:" + hostNamespace + ":" + releaseName
 	account, err := client.New(config, client.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	fence := releaseName + "." + hostNamespace + "."
 	certs := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: hostNamespace, Name: releaseName + "-certs"}}
-	eventually(t, "it cannot delete its own authority", func(ctx context.Context) error {
-		if err := account.Delete(ctx, certs, client.DryRunAll); err == nil || !strings.Contains(err.Error(), fence) {
+	eventually(t, "the fence is in force", func(ctx context.Context) error {
+		if err := account.Delete(ctx, certs, client.DryRunAll); err == nil || !strings.Contains(err.Error(), fencePrefix) {
 			return fmt.Errorf("the fence does not deny it: %w", err)
 		}
 		return nil
 	})
-	pod := newPod("evil", func(p *corev1.Pod) { p.Namespace, p.Spec.ServiceAccountName = hostNamespace, releaseName })
-	wantDenied(t, "a pod with its own permissions", account.Create(t.Context(), pod, client.DryRunAll), fence)
+	return account
 }

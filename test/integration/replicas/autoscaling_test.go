@@ -42,9 +42,9 @@ func (w *world) sendRequests(t *testing.T) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	var clients sync.WaitGroup
-	for range 4 {
+	for range 40 { // A busy server answers each of them late.
 		clients.Go(func() {
-			ticker := time.NewTicker(10 * time.Millisecond)
+			ticker := time.NewTicker(100 * time.Millisecond)
 			defer ticker.Stop()
 			for ctx.Err() == nil {
 				if client := w.pick(); client != nil {

@@ -19,7 +19,7 @@ import (
 
 // syncLimit is how long a pod may wait for its host copy after the death of the leader, on a
 // busy machine. It takes 4 s on one that does nothing else.
-const syncLimit = 2 * time.Minute
+const syncLimit = patience
 
 // sharedStore returns the values of replicas on one etcd.
 func sharedStore(endpoint string, replicas int) map[string]any {

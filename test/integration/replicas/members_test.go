@@ -18,7 +18,7 @@ import (
 )
 
 // membersGap is how long a write may take while members join or leave, on a busy machine.
-const membersGap = time.Minute
+const membersGap = patience
 
 // memberAddresses returns the options of a fleet whose pods are members of one store.
 func memberAddresses(t *testing.T) tenant.FleetOptions {

@@ -53,7 +53,9 @@ func (s *shop) claimIsFor(t *testing.T, node string) {
 		if err != nil {
 			return err
 		}
-		if len(host.Items) != 1 || host.Items[0].Annotations[selectedNode] != node || virtual.Annotations[selectedNode] != node {
+		// The syncer needs its record to see later that the host has given the claim back.
+		if len(host.Items) != 1 || host.Items[0].Annotations[selectedNode] != node || virtual.Annotations[selectedNode] != node ||
+			virtual.Annotations[labels.ClaimNode] != node {
 			err = errors.New("another, or none: " + virtual.Annotations[selectedNode])
 		}
 		return err

@@ -31,6 +31,7 @@ func TestKubectlDrain(t *testing.T) {
 	const replicas, budget = 6, 5
 	host := newHost(t, 3)
 	s := open(t, host, "drain", nil)
+	s.awaitOpen(t)
 	node := host.Nodes()[1]
 	spreadOver(t, s, replicas, budget)
 	if on := s.nodesOf(t, replicas); on[node] != replicas/len(host.Nodes()) {

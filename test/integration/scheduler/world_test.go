@@ -111,6 +111,18 @@ func openVia(t *testing.T, host *sim.Host, via tenant.Host, name string, values 
 	return s
 }
 
+// awaitOpen waits until the virtual scheduler uses each node. It knows them from a cache.
+func (s *shop) awaitOpen(t *testing.T) {
+	t.Helper()
+	for _, node := range s.host.Nodes() {
+		probe := newPod("open-"+node, "cpu", "1")
+		probe.Spec.NodeSelector = map[string]string{corev1.LabelHostname: node}
+		s.create(t, probe)
+		s.running(t, probe.Name)
+	}
+	s.clear(t)
+}
+
 func (s *shop) connect(ctx context.Context, t *testing.T) {
 	t.Helper()
 	if _, err := s.server.WaitReady(ctx); err != nil {
