@@ -51,11 +51,13 @@ func (u *user) sublet(args ...string) string {
 	return mustRun(u.t, u.command(filepath.Join(root, "bin", "sublet"), args...))
 }
 
+// checkFormat prints each check with its status.
+const checkFormat = `jsonpath={range .checks[*]}{.name} {.status}: {.message}{"\n"}{end}`
+
 // check runs sublet check, which must find nothing that failed, and returns each check with its status.
 func (u *user) check(args ...string) string {
 	u.t.Helper()
-	format := `jsonpath={range .checks[*]}{.name} {.status}: {.message}{"\n"}{end}`
-	out := u.sublet(append([]string{"check", "-o", format}, args...)...)
+	out := u.sublet(append([]string{"check", "-o", checkFormat}, args...)...)
 	u.t.Log(out)
 	return out
 }
@@ -123,17 +125,19 @@ func TestCommandLine(t *testing.T) {
 		}
 	})
 	t.Run("check", func(t *testing.T) {
+		out := ""
 		eventually(t, "all parts are healthy", func(context.Context) error {
-			if out, err := u.command(filepath.Join(root, "bin", "sublet"), "check", name).CombinedOutput(); err != nil {
-				return fmt.Errorf("%w: %s", err, out)
+			text, err := u.command(filepath.Join(root, "bin", "sublet"), "check", "-o", checkFormat, name).CombinedOutput()
+			if out = string(text); err != nil {
+				return fmt.Errorf("%w: %s", err, text)
 			}
 			return nil
 		})
-		if out := u.check(name); !strings.Contains(out, "parts ok") || !strings.Contains(out, "replicas ok") || !strings.Contains(out, "virtual-api ok") {
+		if !strings.Contains(out, "parts ok") || !strings.Contains(out, "replicas ok") || !strings.Contains(out, "virtual-api ok") {
 			t.Errorf("check of one that exists:\n%s", out)
 		}
 		// Another one in the same namespace has all that a dry run needs.
-		out := u.check(append([]string{"other", "--namespace", namespace, "--pull"}, settings...)...)
+		out = u.check(append([]string{"other", "--namespace", namespace, "--pull"}, settings...)...)
 		for _, want := range []string{"api ok", "clock ok", "permissions ok", "install ok", "pod ok", "image ok"} {
 			if !strings.Contains(out, want) {
 				t.Errorf("check lacks %q:\n%s", want, out)

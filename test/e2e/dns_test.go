@@ -15,7 +15,7 @@ import (
 	"github.com/sublet-dev/sublet/api/release"
 )
 
-// asker looks a name up twenty times a second, and prints each result.
+// asker looks a name up twenty times a second, and prints each result. On a busy machine, each gets a second try.
 const asker = `
 apiVersion: v1
 kind: Pod

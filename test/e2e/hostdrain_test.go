@@ -14,6 +14,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/watch"
 
 	"github.com/sublet-dev/sublet/api/labels"
 )
@@ -69,6 +70,9 @@ func (tn *tenant) testDrainTo(other standIn, node string) {
 		for event := range budgets.ResultChan() {
 			if budget, ok := event.Object.(*policyv1.PodDisruptionBudget); ok {
 				least = min(least, budget.Status.CurrentHealthy)
+			}
+			if event.Type == watch.Deleted { // Nothing holds the pods any more.
+				least = 0
 			}
 		}
 		fewest <- least

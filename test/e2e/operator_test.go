@@ -64,7 +64,11 @@ func testSecondReplica(t *testing.T, tn *tenant, reason string) {
 		if isReady(pod) {
 			t.Fatalf("pod %s serves", second)
 		}
+		begin := time.Now()
 		tn.awaitReady() // The first replica still serves. A busy one may fail for a moment.
+		if took := time.Since(begin); took > time.Minute {
+			t.Fatalf("the first replica did not serve for %s", took)
+		}
 	}
 	scale(1)
 	eventually(t, "the second replica is gone", func(ctx context.Context) error {

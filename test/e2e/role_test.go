@@ -29,6 +29,9 @@ var granted = grants{releases: map[string]release.Release{}, ended: map[string]t
 // kubeconfig. A file that gets too large is closed with its time in its name.
 const auditLogs = "audit*.log"
 
+// bindingDelay is how long the host may take to learn of a new binding.
+const bindingDelay = time.Minute
+
 // auditEvent is what is read of a line of the log.
 type auditEvent struct {
 	Verb string `json:"verb"`
@@ -39,6 +42,7 @@ type auditEvent struct {
 	ObjectRef struct {
 		Resource    string `json:"resource"`
 		Subresource string `json:"subresource"`
+		Namespace   string `json:"namespace"`
 		Name        string `json:"name"`
 	} `json:"objectRef"`
 	Annotations map[string]string `json:"annotations"`
@@ -184,7 +188,7 @@ func checkRoles(started time.Time) error {
 	}
 	granted.mu.Lock()
 	defer granted.mu.Unlock()
-	used, missing := map[string]bool{}, map[string]bool{}
+	used, missing := map[string]bool{}, map[string]time.Time{}
 	for _, file := range files {
 		if err := granted.read(file, started, used, missing); err != nil {
 			return err
@@ -211,7 +215,7 @@ func auditFiles() ([]string, error) {
 
 // read adds what one audit log has since the start to the permissions that releases used, and
 // to those that they missed. The caller holds the lock.
-func (g *grants) read(file string, started time.Time, used, missing map[string]bool) error {
+func (g *grants) read(file string, started time.Time, used map[string]bool, missing map[string]time.Time) error {
 	return eachEvent(file, started, func(event auditEvent) {
 		r, ok := g.releases[event.User.Username]
 		if !ok {
@@ -222,13 +226,15 @@ func (g *grants) read(file string, started time.Time, used, missing map[string]b
 		// The syncer lists copies of kinds that are off. Without the permission it leaves them.
 		end, ended := g.ended[event.User.Username]
 		late := ended && event.RequestReceivedTimestamp.After(end)
-		// The host may learn of a new binding late. What it allows to the same release afterwards is permitted.
-		request := permission(r, event.Verb, resource, event.ObjectRef.Name) + " of " + event.User.Username
+		request := fmt.Sprintf("%s in namespace %q of %s",
+			permission(r, event.Verb, resource, event.ObjectRef.Name), event.ObjectRef.Namespace, event.User.Username)
+		at := event.RequestReceivedTimestamp
+		denied, isDenied := missing[request]
 		switch decision := event.Annotations["authorization.k8s.io/decision"]; {
-		case decision == "allow":
-			delete(missing, request)
-		case decision == "forbid" && event.Verb != "list" && !late:
-			missing[request] = true
+		case decision == "allow" && isDenied && at.After(denied) && at.Sub(denied) < bindingDelay:
+			delete(missing, request) // The host has learned of the binding since.
+		case decision == "forbid" && event.Verb != "list" && !late && !isDenied:
+			missing[request] = at
 		}
 	})
 }

@@ -5,6 +5,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -101,7 +102,8 @@ func (s standIn) runPods(ctx context.Context) (done bool, err error) {
 		switch {
 		case pod.DeletionTimestamp != nil:
 			_ = client.Delete(ctx, pod.Name, metav1.DeleteOptions{GracePeriodSeconds: new(int64)})
-		case pod.Status.Phase == corev1.PodPending:
+		// The host takes the pods of a lost node for not ready.
+		case pod.Status.Phase == corev1.PodPending, pod.Status.Phase == corev1.PodRunning && !isReady(&pod):
 			pod.Status = readyStatus(&pod, fmt.Sprintf("192.0.2.%d", 100+i))
 			_, _ = client.UpdateStatus(ctx, &pod, metav1.UpdateOptions{})
 		}
@@ -113,7 +115,8 @@ func (s standIn) runPods(ctx context.Context) (done bool, err error) {
 func readyStatus(pod *corev1.Pod, address string) corev1.PodStatus {
 	status := *pod.Status.DeepCopy()
 	status.Phase, status.PodIP, status.PodIPs = corev1.PodRunning, address, []corev1.PodIP{{IP: address}}
-	status.StartTime = new(metav1.Now())
+	status.StartTime, status.ContainerStatuses = new(metav1.Now()), nil
+	status.Conditions = slices.DeleteFunc(status.Conditions, func(c corev1.PodCondition) bool { return c.Type != corev1.PodScheduled })
 	for _, condition := range []corev1.PodConditionType{corev1.PodInitialized, corev1.ContainersReady, corev1.PodReady} {
 		status.Conditions = append(status.Conditions, corev1.PodCondition{Type: condition, Status: corev1.ConditionTrue, LastTransitionTime: metav1.Now()})
 	}

@@ -148,7 +148,8 @@ func (tn *tenant) rollout(what string) {
 // await waits for a condition with kubectl wait.
 func (tn *tenant) await(condition, what string) {
 	tn.t.Helper()
-	tn.kubectl("wait", "--for=create", "--for", condition, what, "--timeout", patience.String())
+	tn.kubectl("wait", "--for=create", what, "--timeout", patience.String()) // Older versions take one condition.
+	tn.kubectl("wait", "--for", condition, what, "--timeout", patience.String())
 }
 
 // dump prints what helps to understand a failure.
