@@ -16,7 +16,7 @@ import (
 type firstDiscovery struct {
 	mu      sync.Mutex
 	ended   bool
-	answers map[string]discoveryAnswer // path, query and Accept header -> the last good answer
+	answers map[string]discoveryAnswer // path, query and Accept header -> the first good answer
 }
 
 // discoveryAnswer is the answer to a request for discovery.

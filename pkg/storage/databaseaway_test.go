@@ -187,11 +187,13 @@ func TestReadOnlyDatabaseOfPostgres(t *testing.T) {
 	second, reasons, started := open(), make(chan string, 10), make(chan error, 1)
 	second.Waiter.Report = func(reason string) { reasons <- reason }
 	t.Cleanup(second.Stop)
+	starting, end := context.WithCancel(t.Context())
 	go func() {
 		_, err := second.Start(t.Context())
 		started <- err
+		end() // No reason comes after that.
 	}()
-	awaitReason(t.Context(), t, reasons, "cannot write to the PostgreSQL server "+server.Host+": it is read-only")
+	awaitReason(starting, t, reasons, "cannot write to the PostgreSQL server "+server.Host+": it is read-only")
 	select {
 	case err := <-started:
 		t.Fatalf("Start of a database that is read-only: %v, want it to wait", err)

@@ -223,7 +223,8 @@ func TestStoreOfAnotherIsRefused(t *testing.T) {
 			}
 			own.Stop()
 
-			ctx, cancel := context.WithCancel(t.Context())
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
 			var reported []string
 			other := &Owned{
 				Backend: open(), Identity: Identity{Anchor: "uid-2", Namespace: "b", Name: "shop"},

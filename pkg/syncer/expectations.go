@@ -10,8 +10,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// expectationLife is how long an expectation is valid. If a watch is even later, the reconcile
-// no longer waits for it.
+// expectationLife is how long an expectation of a cache that shows nothing is valid. If a watch is even later,
+// the reconcile no longer waits for it.
 const expectationLife = 5 * time.Second
 
 // lateLife is how long a reconcile waits for a cache that shows an older version than the last write. Such a cache is

@@ -136,7 +136,7 @@ func listLive(ctx context.Context, c client.Client, w *sharedWatch, place Place)
 	for {
 		page := &metav1.PartialObjectMetadataList{}
 		page.SetGroupVersionKind(w.gvk.GroupVersion().WithKind(w.gvk.Kind + "List"))
-		if err := c.List(ctx, page, options); err != nil {
+		if err := listPage(ctx, c, page, options); err != nil {
 			return live, fmt.Errorf("cannot list %s: %w", w.name, err)
 		}
 		if live.revision == "" {
@@ -150,6 +150,13 @@ func listLive(ctx context.Context, c client.Client, w *sharedWatch, place Place)
 			return live, nil
 		}
 	}
+}
+
+// listPage lists one page. A list without an answer must not end all later ones.
+func listPage(ctx context.Context, c client.Client, page *metav1.PartialObjectMetadataList, options *client.ListOptions) error {
+	ctx, cancel := context.WithTimeout(ctx, reconcileTimeout)
+	defer cancel()
+	return c.List(ctx, page, options)
 }
 
 // listOptions returns the options of a list of what is watched at a place. The host's RBAC may allow no other list.

@@ -39,6 +39,7 @@ func (w *observedWatch) run(ctx context.Context, h *watchHealth, attempt *openWa
 			h.finish(attempt)
 		} else {
 			h.recordEnd(ctx, attempt, events)
+			h.keepRelist(attempt)
 		}
 		close(w.events)
 		for range w.inner.ResultChan() {

@@ -82,12 +82,10 @@ func (e *Engine) checkRollback(ctx context.Context, side *connection) {
 
 // compareVersion compares the version of an API server with that of a cache.
 func (e *Engine) compareVersion(ctx context.Context, side *connection, seen seenVersion) error {
-	ctx, cancel := context.WithTimeout(ctx, reconcileTimeout) // A list without an answer would end all checks.
-	defer cancel()
 	w := seen.watch
 	page := &metav1.PartialObjectMetadataList{}
 	page.SetGroupVersionKind(w.gvk.GroupVersion().WithKind(w.gvk.Kind + "List"))
-	if err := side.client.List(ctx, page, w.listOptions(side.watches.placeOf(w), 1)); err != nil {
+	if err := listPage(ctx, side.client, page, w.listOptions(side.watches.placeOf(w), 1)); err != nil {
 		return fmt.Errorf("cannot list %s: %w", w.name, err)
 	}
 	e.recordVersion(w, seen.version, page.ResourceVersion)
@@ -101,8 +99,11 @@ func (e *Engine) recordVersion(w *sharedWatch, seen, listed string) {
 	}
 }
 
-// objectVersions returns the versions of the objects in the cache of a watch.
+// objectVersions returns the versions of the objects in the cache of a watch, nil if they cannot be compared.
 func (w *sharedWatch) objectVersions() map[types.NamespacedName]string {
+	if !w.isComparable() {
+		return nil
+	}
 	versions := map[types.NamespacedName]string{}
 	for _, object := range w.List() {
 		versions[client.ObjectKeyFromObject(object)] = object.GetResourceVersion()

@@ -119,6 +119,7 @@ func (h *watchHealth) observe(lw toolscache.ListerWatcher) toolscache.ListerWatc
 			w, err := watcher.WatchWithContext(limited, options)
 			if err != nil {
 				h.finish(attempt)
+				h.keepRelist(attempt)
 				if options.SendInitialEvents == nil || !apierrors.IsInvalid(err) {
 					// A server that cannot stream lists is asked for a list next.
 					h.recordFailure(ctx, fmt.Errorf("cannot watch: %w", err))
@@ -271,6 +272,16 @@ func (h *watchHealth) relist() {
 		return
 	}
 	h.endToRelist()
+}
+
+// keepRelist lets the next watch list again if an attempt that has ended was to do so. A reflector tries again without
+// a list if a watch is refused.
+func (h *watchHealth) keepRelist(attempt *openWatch) {
+	select {
+	case <-attempt.relist:
+		h.relist()
+	default:
+	}
 }
 
 // endToRelist ends the open watch so that the reflector lists again, if that is possible. The caller holds the lock.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -330,12 +331,36 @@ func TestRelistBetweenWatches(t *testing.T) {
 	t.Parallel()
 	b := newHealthBench(t)
 	b.relist()
-	if event := <-b.watch(t); event.Type != watch.Error {
-		t.Errorf("got %v, want the end of the watch", event)
-	}
+	b.listsAgain(t)
 	events := b.watch(t)
 	b.pipe.open.Action(watch.Bookmark, &corev1.Secret{})
 	if event := <-events; event.Type != watch.Bookmark {
 		t.Errorf("got %v, want that one list is enough", event)
+	}
+}
+
+// TestRelistAfterAFailedWatch cannot open the watch that is to list again. The one after it does.
+func TestRelistAfterAFailedWatch(t *testing.T) {
+	t.Parallel()
+	b := newHealthBench(t)
+	b.relist()
+	b.openErr = syscall.ECONNREFUSED
+	if _, err := b.lw.WatchWithContext(t.Context(), metav1.ListOptions{}); err == nil {
+		t.Fatal("the watch must fail")
+	}
+	b.openErr = nil
+	b.listsAgain(t)
+}
+
+// listsAgain opens a watch, which must end in such a way that the reflector lists again.
+func (b *healthBench) listsAgain(t *testing.T) {
+	t.Helper()
+	select {
+	case event := <-b.watch(t):
+		if event.Type != watch.Error {
+			t.Errorf("got %v, want the end of the watch", event)
+		}
+	case <-time.After(awaitTimeout):
+		t.Fatal("the watch goes on")
 	}
 }

@@ -69,9 +69,11 @@ func TestServiceMadeAgain(t *testing.T) {
 	created := make(chan error, 1)
 	again := service.DeepCopy()
 	go func() {
-		err := r.virtual.client.Create(t.Context(), again)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		err := r.virtual.client.Create(ctx, again)
 		for apierrors.IsServiceUnavailable(err) { // A client repeats a request ten times only.
-			err = r.virtual.client.Create(t.Context(), again)
+			err = r.virtual.client.Create(ctx, again)
 		}
 		created <- err
 	}()

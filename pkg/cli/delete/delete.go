@@ -25,6 +25,9 @@ import (
 // pollInterval is the time between two looks at what is left.
 const pollInterval = 300 * time.Millisecond
 
+// firstCountTimeout is how long the first look may take, also if the timeout of the flags is shorter.
+const firstCountTimeout = time.Minute
+
 // options has the flags.
 type options struct {
 	yes, wait, deleteNamespace, deleteClaims, ignoreOwner bool
@@ -175,6 +178,8 @@ func count(ctx context.Context, h *host.Host, uid string) (pods, claims int, err
 // may not be listed.
 func (o *options) awaitGone(ctx context.Context, h *host.Host, uid string) error {
 	unlimited := ctx
+	long, endLong := context.WithTimeout(ctx, max(o.timeout, firstCountTimeout))
+	defer endLong()
 	ctx, cancel := context.WithTimeout(ctx, o.timeout)
 	defer cancel()
 	ticker := time.NewTicker(pollInterval)
@@ -183,7 +188,7 @@ func (o *options) awaitGone(ctx context.Context, h *host.Host, uid string) error
 	for isFirst := true; ; isFirst = false {
 		counting := ctx
 		if isFirst {
-			counting = unlimited // It shows what is left, however long it takes.
+			counting = long // It shows what is left, also if that takes longer than the timeout.
 		}
 		nowPods, nowClaims, nowErr := count(counting, h, uid)
 		if counting.Err() == nil {
@@ -194,8 +199,8 @@ func (o *options) awaitGone(ctx context.Context, h *host.Host, uid string) error
 		}
 		select {
 		case <-ctx.Done():
-			if errors.Is(ctx.Err(), context.Canceled) {
-				return ctx.Err()
+			if unlimited.Err() != nil {
+				return unlimited.Err()
 			}
 			if err != nil {
 				return fault.Wrap(err, "cannot wait for the end of the tenant's pods and volume claims")
