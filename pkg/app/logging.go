@@ -22,12 +22,13 @@ import (
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 )
 
-// prepareProcess configures the process-wide log and garbage collector. It returns the memory
+// prepareProcess configures the process-wide log, garbage collector and handling of panics. It returns the memory
 // limit of the container in bytes, 0 if it is not known.
 func prepareProcess(logging v1alpha1.Logging) (memoryLimit int64, err error) {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(startGCPercent)
 	}
+	limitPanics()
 	if memoryLimit, err = setMemoryLimit(); err != nil {
 		return 0, err
 	}

@@ -3,6 +3,7 @@ package controlplane
 import (
 	"fmt"
 	"net/http"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/endpoints/request"
@@ -23,6 +24,12 @@ const (
 // while memory is short, and watches end then.
 func (a *assembly) withBoundedAggregation(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if loopback.IsLoopback(req.Context()) && a.isAggregatedDescription(req.URL.Path) {
+			// Upstream would check the types of policies by it. Its reader panics on some documents, and
+			// takes all memory for others.
+			http.NotFound(w, req)
+			return
+		}
 		if !loopback.IsLoopback(req.Context()) || !a.isAggregatedRequest(req) {
 			next.ServeHTTP(w, req)
 			return
@@ -56,6 +63,21 @@ func (a *assembly) isAggregatedRequest(req *http.Request) bool {
 			return false
 		}
 	}
+	return a.isAggregated(version)
+}
+
+// isAggregatedDescription reports whether another API server answers a request for an OpenAPI document.
+func (a *assembly) isAggregatedDescription(path string) bool {
+	root, ok := strings.CutPrefix(path, "/openapi/v3/")
+	if !ok {
+		return false
+	}
+	version, ok := parseRoot(root)
+	return ok && a.isAggregated(version)
+}
+
+// isAggregated reports whether another API server serves a group and version.
+func (a *assembly) isAggregated(version schema.GroupVersion) bool {
 	if version.Group == "" || a.server.builtin.has(version.Group, version.Version) {
 		return false
 	}

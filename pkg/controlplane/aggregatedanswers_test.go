@@ -17,6 +17,7 @@ import (
 	apidiscoveryv2 "k8s.io/api/apidiscovery/v2"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	discoveryendpoint "k8s.io/apiserver/pkg/endpoints/discovery/aggregated"
 	"k8s.io/client-go/discovery"
@@ -187,7 +188,22 @@ func TestAggregatedAnswers(t *testing.T) {
 			if err := tenant.Discovery().RESTClient().Get().AbsPath(path).Do(t.Context()).Error(); err != nil {
 				t.Errorf("%s: the tenant reads %s: %v", tc.reason, path, err)
 			}
+			checkDescription(t, p, tenant, "/openapi/v3/apis/"+name+".example.com/v1")
 		})
+	}
+}
+
+// checkDescription checks that the tenant reads the OpenAPI document of a server, and no part of the process does.
+func checkDescription(t *testing.T, p *plane, tenant kubernetes.Interface, path string) {
+	t.Helper()
+	eventually(t, "the tenant reads "+path, func(ctx context.Context) string {
+		if err := tenant.Discovery().RESTClient().Get().AbsPath(path).Do(ctx).Error(); err != nil {
+			return err.Error()
+		}
+		return ""
+	})
+	if err := p.client.Discovery().RESTClient().Get().AbsPath(path).Do(t.Context()).Error(); !apierrors.IsNotFound(err) {
+		t.Errorf("a part of the process reads %s: got %v, want that it is not found", path, err)
 	}
 }
 

@@ -379,7 +379,7 @@ func (a *assembly) access(config *genericapiserver.Config, opts options.Complete
 func (a *assembly) handlerChain(api http.Handler, config *genericapiserver.Config) http.Handler {
 	api = a.withBoundedAggregation(a.withComponents(withRequestState(api)))
 	inProcess := loopbackChain(api, config)
-	api = a.withRequestMemory(api, config.LongRunningFunc)
+	api = a.withRequestMemory(a.withBoundedNesting(api, config.MaxRequestBodyBytes), config.LongRunningFunc)
 	if wrap := a.config.WrapAPI; wrap != nil {
 		api = wrap(api)
 	}

@@ -339,7 +339,7 @@ func TestRelistBetweenWatches(t *testing.T) {
 	}
 }
 
-// TestRelistAfterAFailedWatch cannot open the watch that is to list again. The one after it does.
+// TestRelistAfterAFailedWatch lets the watch fail that is to list again. The one after it does.
 func TestRelistAfterAFailedWatch(t *testing.T) {
 	t.Parallel()
 	b := newHealthBench(t)
