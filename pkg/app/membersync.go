@@ -182,7 +182,11 @@ func (m *members) leave(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
 	defer cancel()
 	klog.InfoS("Leaving the members of the store, as this replica is scaled down", "replicas", count)
-	if err := m.etcd.Leave(ctx); err != nil {
+	isExcess := func(member storage.MemberStatus) bool {
+		ordinal, ok := m.ordinalOf(member)
+		return ok && ordinal >= count
+	}
+	if err := m.etcd.Leave(ctx, isExcess); err != nil {
 		klog.ErrorS(err, "Cannot leave the members of the store; the leader removes this one")
 	}
 }

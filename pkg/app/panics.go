@@ -15,8 +15,8 @@ const maxFrames = 1024
 // so that it starts again. Here the API server would end too, and again at each start, if an object of a tenant is the
 // reason.
 func limitPanics() {
-	utilruntime.ReallyCrash = false                                             //nolint:reassign // the setting of the process
-	utilruntime.PanicHandlers = append(utilruntime.PanicHandlers, abortRequest) //nolint:reassign // see above
+	utilruntime.ReallyCrash = false
+	utilruntime.PanicHandlers = append(utilruntime.PanicHandlers, abortRequest)
 }
 
 // abortRequest panics again in a goroutine that serves a request. Whoever runs the handler recovers, and cuts the answer

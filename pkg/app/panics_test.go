@@ -21,7 +21,7 @@ import (
 func TestPanics(t *testing.T) {
 	crash, handlers := utilruntime.ReallyCrash, utilruntime.PanicHandlers
 	limitPanics()
-	defer func() { utilruntime.ReallyCrash, utilruntime.PanicHandlers = crash, handlers }() //nolint:reassign // as before
+	defer func() { utilruntime.ReallyCrash, utilruntime.PanicHandlers = crash, handlers }()
 	t.Run("worker", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		rounds := 0

@@ -81,7 +81,7 @@ type wireField struct {
 	isMessage  bool // it has a length
 }
 
-// noField returns what stands for a field that cannot be read.
+// noField returns the field for data without one.
 func noField() wireField { return wireField{end: -1} }
 
 // readField returns the field at an offset. Upstream's decoders read no more than that.

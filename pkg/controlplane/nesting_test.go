@@ -3,6 +3,7 @@ package controlplane
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"testing"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -73,16 +74,12 @@ func TestNesting(t *testing.T) {
 				size = append(size, byte(length)|0x80)
 			}
 			size = append(size, byte(length))
-			for i := len(size) - 1; i >= 0; i-- {
-				reversed = append(reversed, size[i])
-			}
+			slices.Reverse(size)
+			reversed = append(reversed, size...)
 			reversed = append(reversed, 0x0a)
 		}
-		data := make([]byte, len(reversed))
-		for i, b := range reversed {
-			data[len(data)-1-i] = b
-		}
-		return data
+		slices.Reverse(reversed)
+		return reversed
 	}
 	for reason, tc := range map[string]struct {
 		data []byte

@@ -118,15 +118,16 @@ func (e *Etcd) RemoveMember(ctx context.Context, peerURL string) error {
 	return fmt.Errorf("cannot remove member %s of the store: %w", peerURL, errNoSuchMember)
 }
 
-// Leave removes this member from the store, after it has passed on leadership. It tries
-// until ctx ends. The store is of no use afterwards.
-func (e *Etcd) Leave(ctx context.Context) error {
+// Leave removes this member from the store, after it has passed on leadership. It tries until ctx ends. As the leader,
+// it first removes members that are in excess and do not answer, because nobody else may be able to afterwards. The
+// store is of no use afterwards.
+func (e *Etcd) Leave(ctx context.Context, isExcess func(MemberStatus) bool) error {
 	if !e.started.Load() {
 		return errNoMembers
 	}
 	e.leaving.Store(true)
 	for {
-		err := e.tryLeave(ctx)
+		err := e.tryLeave(ctx, isExcess)
 		if err == nil || errors.Is(err, errOnlyVoter) {
 			return err
 		}
@@ -144,7 +145,7 @@ func (e *Etcd) Leave(ctx context.Context) error {
 }
 
 // tryLeave removes this member once.
-func (e *Etcd) tryLeave(ctx context.Context) error {
+func (e *Etcd) tryLeave(ctx context.Context, isExcess func(MemberStatus) bool) error {
 	own, ok := e.self()
 	if !ok || e.wasRemoved(ctx) {
 		return nil
@@ -155,7 +156,7 @@ func (e *Etcd) tryLeave(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, peerTimeout)
 	defer cancel()
 	if own.Leader {
-		if err := e.passLeadership(ctx); err != nil {
+		if err := e.passLeadership(ctx, isExcess); err != nil {
 			return err
 		}
 	}
@@ -166,15 +167,19 @@ func (e *Etcd) tryLeave(ctx context.Context) error {
 }
 
 // passLeadership transfers the leadership to the member with the lowest name, because members with high
-// ordinals may be leaving too. It waits for voters that do not answer. Otherwise two leaving members
-// would transfer it to each other, and etcd would remove neither of them.
-func (e *Etcd) passLeadership(ctx context.Context) error {
+// ordinals may be leaving too. It waits for voters that do not answer, and removes those in excess. Otherwise two
+// leaving members would transfer it to each other, and etcd would remove neither of them.
+func (e *Etcd) passLeadership(ctx context.Context, isExcess func(MemberStatus) bool) error {
 	var next MemberStatus
 	for _, member := range e.Members() {
 		if member.Self || member.Learner {
 			continue
 		}
 		if _, err := e.caller.membership(ctx, member.URL, member.id); err != nil {
+			if isExcess(member) {
+				_, removeErr := e.server.RemoveMember(ctx, uint64(member.id))
+				err = errors.Join(err, removeErr)
+			}
 			return fmt.Errorf("cannot pass on the leadership of the store: %w", err)
 		}
 		if next.Name == "" || member.Name < next.Name {

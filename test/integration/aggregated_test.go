@@ -131,7 +131,7 @@ func (e *extension) unregister(t *testing.T) {
 	host := discovery.NewDiscoveryClientForConfigOrDie(e.w.host.memory())
 	await.Until(t, "the end of the API", func(ctx context.Context) error {
 		if err := host.RESTClient().Get().AbsPath("/apis/" + aggregatedGroup).Do(ctx).Error(); !apierrors.IsNotFound(err) {
-			return fmt.Errorf("it is still served: %v", err)
+			return errors.Join(errors.New("it is still served"), err)
 		}
 		groups, err := host.ServerGroups()
 		if err == nil && slices.ContainsFunc(groups.Groups, func(g metav1.APIGroup) bool { return g.Name == aggregatedGroup }) {

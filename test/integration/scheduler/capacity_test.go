@@ -69,9 +69,10 @@ func (s *shop) keepsData(t *testing.T, volume string) {
 		return err
 	})
 	patch := []byte(`{"spec":{"persistentVolumeReclaimPolicy":"Retain"}}`)
-	if _, err := volumes.Patch(t.Context(), volume, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	eventually(t, "the volume is kept", func(ctx context.Context) error { // A busy host may respond late.
+		_, err := volumes.Patch(ctx, volume, types.MergePatchType, patch, metav1.PatchOptions{})
+		return err
+	})
 	for side, client := range map[string]kubernetes.Interface{"host": s.host.Client(), "virtual": s.client} {
 		got, err := client.CoreV1().PersistentVolumes().Get(t.Context(), volume, metav1.GetOptions{})
 		if err != nil || got.Spec.PersistentVolumeReclaimPolicy != corev1.PersistentVolumeReclaimRetain {
