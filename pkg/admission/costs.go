@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rsa"
 	"crypto/x509"
+	"encoding/json"
 	"encoding/pem"
 	"slices"
 	"strconv"
@@ -42,6 +43,9 @@ func (costs) Admit(_ context.Context, a admission.Attributes, o admission.Object
 	case a.GetResource().Group == rbacv1.GroupName:
 		violations, err = checkRules(a, o)
 	case a.GetResource().GroupResource() == apiextensionsv1.Resource("customresourcedefinitions"):
+		if violations, err = checkNesting(a, o); err != nil || len(violations) > 0 {
+			break // The other checks read what is nested.
+		}
 		violations, err = checkDefaults(a, o)
 		violations = slices.Concat(violations, checkRegexes(a), checkParts(a))
 	case hasExpressions(a.GetResource().Group):
@@ -53,6 +57,20 @@ func (costs) Admit(_ context.Context, a admission.Attributes, o admission.Object
 		return err
 	}
 	return deny(a, "%s", policy.Message(violations))
+}
+
+// checkNesting denies a definition that is nested too deeply to be read from the store or in a list. The limit of a body
+// is not enough: a request in protobuf has texts of JSON in it, each with a limit of its own.
+func checkNesting(a admission.Attributes, o admission.ObjectInterfaces) ([]policy.Violation, error) {
+	definition, err := toV1[apiextensionsv1.CustomResourceDefinition](a.GetObject(), o)
+	if err != nil {
+		return nil, err
+	}
+	text, err := json.Marshal(definition)
+	if err == nil && json.Valid(slices.Concat([]byte("[["), text, []byte("]]"))) { // A list has two more levels.
+		return nil, nil
+	}
+	return []policy.Violation{{Field: "spec.versions", Detail: "the definition is nested so deeply that nobody could read it again"}}, nil
 }
 
 // hasExpressions reports whether the API server compiles expressions and regular expressions in objects of a group.

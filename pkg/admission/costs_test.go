@@ -1,6 +1,7 @@
 package admission
 
 import (
+	"bytes"
 	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -203,6 +204,24 @@ func TestMultipliedDefaults(t *testing.T) {
 			apiextensionsv1.SchemeGroupVersion.WithResource("customresourcedefinitions"), "", operation, nil, false, nil), nil)
 		if (err != nil) != c.denied || err != nil && !strings.Contains(err.Error(), "defaults of") {
 			t.Errorf("%s: %v, want a denial: %t", name, err, c.denied)
+		}
+	}
+}
+
+// TestUnreadableDefinitions checks that no definition is nested so deeply that a list of it cannot be read.
+func TestUnreadableDefinitions(t *testing.T) {
+	t.Parallel()
+	for levels, denied := range map[int]bool{100: false, 9000: false, 9994: true, 9998: true} {
+		example := slices.Concat(bytes.Repeat([]byte("["), levels), bytes.Repeat([]byte("]"), levels))
+		definition := &apiextensionsv1.CustomResourceDefinition{Spec: apiextensionsv1.CustomResourceDefinitionSpec{
+			Versions: []apiextensionsv1.CustomResourceDefinitionVersion{{Name: "v1", Schema: &apiextensionsv1.CustomResourceValidation{
+				OpenAPIV3Schema: &apiextensionsv1.JSONSchemaProps{Type: "object", Example: &apiextensionsv1.JSON{Raw: example}},
+			}}},
+		}}
+		err := Costs().Admit(t.Context(), admission.NewAttributesRecord(definition, nil, schema.GroupVersionKind{}, "", "deep",
+			apiextensionsv1.SchemeGroupVersion.WithResource("customresourcedefinitions"), "", admission.Create, nil, false, nil), nil)
+		if (err != nil) != denied || err != nil && !strings.Contains(err.Error(), "nested so deeply") {
+			t.Errorf("%d levels: %v, want a denial: %t", levels, err, denied)
 		}
 	}
 }

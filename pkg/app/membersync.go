@@ -184,7 +184,8 @@ func (m *members) leave(ctx context.Context) {
 	klog.InfoS("Leaving the members of the store, as this replica is scaled down", "replicas", count)
 	isExcess := func(member storage.MemberStatus) bool {
 		ordinal, ok := m.ordinalOf(member)
-		return ok && ordinal >= count
+		now, known := m.others.count() // It may be scaled up again.
+		return ok && ordinal >= count && (!known || ordinal >= now)
 	}
 	if err := m.etcd.Leave(ctx, isExcess); err != nil {
 		klog.ErrorS(err, "Cannot leave the members of the store; the leader removes this one")

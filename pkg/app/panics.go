@@ -8,8 +8,8 @@ import (
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 )
 
-// maxFrames is how many frames of a stack are searched for a request.
-const maxFrames = 1024
+// someFrames is how many frames of a stack are read at a time.
+const someFrames = 64
 
 // limitPanics lets a panic in a worker or handler of upstream's code fail one key or event. Upstream ends the process,
 // so that it starts again. Here the API server would end too, and again at each start, if an object of a tenant is the
@@ -20,17 +20,27 @@ func limitPanics() {
 }
 
 // abortRequest panics again in a goroutine that serves a request. Whoever runs the handler recovers, and cuts the answer
-// off. Otherwise the client would take the part that it has for the whole.
+// off. Otherwise the client would take the part that it has for the whole. It also does so where nothing continues.
 func abortRequest(_ context.Context, cause any) {
-	callers := make([]uintptr, maxFrames)
-	frames := runtime.CallersFrames(callers[:runtime.Callers(1, callers)])
-	for {
-		frame, more := frames.Next()
-		if strings.HasSuffix(frame.Function, ".ServeHTTP") {
-			panic(cause)
-		}
-		if !more {
+	callers := make([]uintptr, someFrames)
+	for skip := 1; ; skip += someFrames {
+		count := runtime.Callers(skip, callers)
+		if count == 0 {
 			return
 		}
+		frames := runtime.CallersFrames(callers[:count])
+		for more := true; more; {
+			var frame runtime.Frame
+			if frame, more = frames.Next(); strings.HasSuffix(frame.Function, ".ServeHTTP") || endsServer(frame.Function) {
+				panic(cause)
+			}
+		}
 	}
+}
+
+// endsServer reports whether a panic in a function must end the process. Otherwise the API server would continue without
+// its port, or take a hook that has failed for one that has succeeded.
+func endsServer(function string) bool {
+	const server = "k8s.io/apiserver/pkg/server."
+	return strings.HasPrefix(function, server+"RunServer.") || strings.HasPrefix(function, server+"runPostStartHook")
 }

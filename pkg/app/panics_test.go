@@ -37,6 +37,16 @@ func TestPanics(t *testing.T) {
 			t.Errorf("%d rounds, want 2", rounds)
 		}
 	})
+	t.Run("listener", func(t *testing.T) {
+		for function, want := range map[string]bool{
+			"k8s.io/apiserver/pkg/server.RunServer.func2": true, "k8s.io/apiserver/pkg/server.runPostStartHook": true,
+			"k8s.io/apiserver/pkg/server.runPostStartHook.func1": true, "k8s.io/apimachinery/pkg/util/wait.JitterUntil": false,
+		} {
+			if got := endsServer(function); got != want {
+				t.Errorf("%s: got %t, want %t", function, got, want)
+			}
+		}
+	})
 	t.Run("request", func(t *testing.T) {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			defer utilruntime.HandleCrash()

@@ -53,21 +53,30 @@ type readBody struct {
 	io.Closer
 }
 
+// wireMessage is a message around an offset.
+type wireMessage struct {
+	end     int
+	isEntry bool // of a map whose values are schemas
+}
+
 // isNestedDeeper reports whether messages in protobuf are nested more than limit levels deep. It takes each field with a
-// length for a message until it cannot be one, because it does not know the types.
+// length for a message until it cannot be one, because it does not know the types. It also reports entries of maps
+// that no encoder writes: upstream reads their values beyond the entry, and what follows the entry twice.
 func isNestedDeeper(data []byte, limit int) bool {
-	at, ends := 0, []int{len(data)}
-	for len(ends) > 0 {
-		end := ends[len(ends)-1]
-		field := readField(data[:end], at)
+	at, around := 0, []wireMessage{{end: len(data)}}
+	for len(around) > 0 {
+		in := around[len(around)-1]
+		field := readField(data[:in.end], at)
 		switch {
+		case in.isEntry && at < in.end && !field.isPartOfEntry():
+			return true
 		case field.isMessage:
-			at, ends = field.begin, append(ends, field.end)
-			if len(ends) > limit {
+			at, around = field.begin, append(around, wireMessage{field.end, !in.isEntry && field.isMapOfSchemas()})
+			if len(around) > limit {
 				return true
 			}
 		case field.end < 0: // The message has ended, or is none.
-			at, ends = end, ends[:len(ends)-1]
+			at, around = in.end, around[:len(around)-1]
 		default:
 			at = field.end
 		}
@@ -78,13 +87,23 @@ func isNestedDeeper(data []byte, limit int) bool {
 // wireField is a field of a message, between two offsets. The end is negative if there is none.
 type wireField struct {
 	begin, end int
+	number     int32
 	isMessage  bool // it has a length
+}
+
+// isPartOfEntry reports whether the field may be the key or the value of an entry of a map.
+func (f wireField) isPartOfEntry() bool { return f.isMessage && (f.number == 1 || f.number == 2) }
+
+// isMapOfSchemas reports whether the field of a schema is an entry of a map whose values are schemas. These are properties,
+// patternProperties, dependencies and definitions.
+func (f wireField) isMapOfSchemas() bool {
+	return f.number == 29 || f.number == 31 || f.number == 32 || f.number == 34
 }
 
 // noField returns the field for data without one.
 func noField() wireField { return wireField{end: -1} }
 
-// readField returns the field at an offset. Upstream's decoders read no more than that.
+// readField returns the field at an offset. Outside of maps, upstream's decoders read no more than that.
 func readField(data []byte, at int) wireField {
 	tag, begin := readVarint(data, at)
 	if begin < 0 {
@@ -101,7 +120,8 @@ func readField(data []byte, at int) wireField {
 		if inner < 0 || length > uint64(len(data)-inner) { //nolint:gosec // inner is at most the length of data
 			return noField()
 		}
-		return wireField{begin: inner, end: inner + int(length), isMessage: true} //nolint:gosec // at most the length of data
+		//nolint:gosec // The length is at most that of data, and upstream cuts numbers in the same way.
+		return wireField{begin: inner, end: inner + int(length), number: int32(tag >> 3), isMessage: true}
 	case 3, 4: // Groups have ends of their own.
 	case 5:
 		end = begin + 4

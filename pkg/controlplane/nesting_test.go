@@ -2,6 +2,7 @@ package controlplane
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"testing"
@@ -59,6 +60,26 @@ func TestNestedDefinition(t *testing.T) {
 	}
 	if _, err := definitions.CustomResourceDefinitions().List(t.Context(), metav1.ListOptions{}); err != nil {
 		t.Errorf("what is stored cannot be read again: %v", err)
+	}
+}
+
+// TestNestedEntries nests schemas by entries of maps that no encoder writes.
+func TestNestedEntries(t *testing.T) {
+	t.Parallel()
+	for reason, tag := range map[string]byte{"a value beyond its entry": 0x12, "a value of another type": 0x17} {
+		var chain []byte
+		for range 2 * maxNesting {
+			value := append([]byte{tag}, binary.AppendUvarint(nil, uint64(len(chain)))...)
+			size := len(value)
+			if tag != 0x12 {
+				size += len(chain)
+			}
+			entry := append(binary.AppendUvarint([]byte{0xea, 0x01}, uint64(size)), value...)
+			chain = append(entry, chain...)
+		}
+		if !isNestedDeeper(chain, maxNesting) {
+			t.Errorf("%s passes", reason)
+		}
 	}
 }
 

@@ -177,7 +177,10 @@ func (e *Etcd) passLeadership(ctx context.Context, isExcess func(MemberStatus) b
 		}
 		if _, err := e.caller.membership(ctx, member.URL, member.id); err != nil {
 			if isExcess(member) {
-				_, removeErr := e.server.RemoveMember(ctx, uint64(member.id))
+				// A member that does not answer at all has used up ctx.
+				removing, cancel := context.WithTimeout(context.WithoutCancel(ctx), peerTimeout)
+				_, removeErr := e.server.RemoveMember(removing, uint64(member.id))
+				cancel()
 				err = errors.Join(err, removeErr)
 			}
 			return fmt.Errorf("cannot pass on the leadership of the store: %w", err)

@@ -33,12 +33,14 @@ func (w *observedWatch) Stop() { w.stop() }
 
 // run passes events on until the watch ends or is stopped.
 func (w *observedWatch) run(ctx context.Context, h *watchHealth, attempt *openWatch) {
-	events, stopped := 0, false
+	events, stopped, listsAgain := 0, false, false
 	defer func() {
 		if stopped {
 			h.finish(attempt)
 		} else {
 			h.recordEnd(ctx, attempt, events)
+		}
+		if !listsAgain {
 			h.keepRelist(attempt)
 		}
 		close(w.events)
@@ -48,14 +50,14 @@ func (w *observedWatch) run(ctx context.Context, h *watchHealth, attempt *openWa
 	}()
 	for {
 		var event watch.Event
-		more := true
+		more, isRelist := true, false
 		select {
 		case event, more = <-w.inner.ResultChan():
 			if more {
 				h.recordEvent(ctx, event)
 			}
 		case <-attempt.relist:
-			event = relistEvent()
+			event, isRelist = relistEvent(), true
 		case <-w.stopped:
 			stopped = true
 			return
@@ -66,6 +68,7 @@ func (w *observedWatch) run(ctx context.Context, h *watchHealth, attempt *openWa
 		events++
 		select {
 		case w.events <- event:
+			listsAgain = isRelist
 		case <-w.stopped:
 			stopped = true
 			return

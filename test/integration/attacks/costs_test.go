@@ -28,6 +28,7 @@ func deniedCosts(t *testing.T, s *site) {
 
 	wantDenied(t, "defaults that multiply", s.tenant.Create(t.Context(), definitionWithDefaults(t, 300)), "defaults of 2.7")
 	s.create(t, definitionWithDefaults(t, 2))
+	wantDenied(t, "a definition that no list can have", s.tenant.Create(t.Context(), definitionWithExample(t, 9993)), "nested so deeply")
 
 	variables := []admissionregistrationv1.Variable{{Name: "v0", Expression: "[true, true]"}}
 	for i := range 40 {
@@ -61,6 +62,27 @@ func deniedCosts(t *testing.T, s *site) {
 	wantDenied(t, "a deadline before which all runs are counted for ever", s.tenant.Create(t.Context(), job), "spec.startingDeadlineSeconds")
 	job.Spec.StartingDeadlineSeconds = new(int64(200))
 	s.create(t, job)
+}
+
+// definitionWithExample returns a definition with lists in one another.
+func definitionWithExample(t *testing.T, levels int) *unstructured.Unstructured {
+	t.Helper()
+	definition := definitionWithDefaults(t, 1)
+	definition.SetName("deeps.attacks.example.com")
+	var example any = []any{}
+	for range levels - 1 {
+		example = []any{example}
+	}
+	versions, _, err := unstructured.NestedSlice(definition.Object, "spec", "versions")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unstructured.SetNestedField(versions[0].(map[string]any), example, "schema", "openAPIV3Schema", "example"); err != nil {
+		t.Fatal(err)
+	}
+	definition.Object["spec"].(map[string]any)["versions"] = versions
+	definition.Object["spec"].(map[string]any)["names"] = map[string]any{"plural": "deeps", "singular": "deep", "kind": "Deep", "listKind": "DeepList"}
+	return definition
 }
 
 // definitionWithDefaults returns a definition with three lists in one another. By default, each has so many items.
