@@ -31,16 +31,18 @@ func abortRequest(_ context.Context, cause any) {
 		frames := runtime.CallersFrames(callers[:count])
 		for more := true; more; {
 			var frame runtime.Frame
-			if frame, more = frames.Next(); strings.HasSuffix(frame.Function, ".ServeHTTP") || endsServer(frame.Function) {
+			if frame, more = frames.Next(); strings.HasSuffix(frame.Function, ".ServeHTTP") || endsProcess(frame.Function) {
 				panic(cause)
 			}
 		}
 	}
 }
 
-// endsServer reports whether a panic in a function must end the process. Otherwise the API server would continue without
-// its port, or take a hook that has failed for one that has succeeded.
-func endsServer(function string) bool {
+// endsProcess reports whether a panic in a function must end the process. Otherwise the API server would continue without
+// its port, or take a hook that has failed for one that has succeeded. The scheduler would lose the pod, and keep all
+// later events for it.
+func endsProcess(function string) bool {
 	const server = "k8s.io/apiserver/pkg/server."
-	return strings.HasPrefix(function, server+"RunServer.") || strings.HasPrefix(function, server+"runPostStartHook")
+	return strings.HasPrefix(function, server+"RunServer.") || strings.HasPrefix(function, server+"runPostStartHook") ||
+		function == "k8s.io/kubernetes/pkg/scheduler.(*Scheduler).ScheduleOne"
 }

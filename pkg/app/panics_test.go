@@ -41,8 +41,9 @@ func TestPanics(t *testing.T) {
 		for function, want := range map[string]bool{
 			"k8s.io/apiserver/pkg/server.RunServer.func2": true, "k8s.io/apiserver/pkg/server.runPostStartHook": true,
 			"k8s.io/apiserver/pkg/server.runPostStartHook.func1": true, "k8s.io/apimachinery/pkg/util/wait.JitterUntil": false,
+			"k8s.io/kubernetes/pkg/scheduler.(*Scheduler).ScheduleOne": true,
 		} {
-			if got := endsServer(function); got != want {
+			if got := endsProcess(function); got != want {
 				t.Errorf("%s: got %t, want %t", function, got, want)
 			}
 		}
