@@ -35,11 +35,7 @@ func (w *observedWatch) Stop() { w.stop() }
 func (w *observedWatch) run(ctx context.Context, h *watchHealth, attempt *openWatch) {
 	events, stopped, listsAgain := 0, false, false
 	defer func() {
-		if stopped {
-			h.finish(attempt)
-		} else {
-			h.recordEnd(ctx, attempt, events)
-		}
+		h.end(ctx, attempt, events, stopped)
 		if !listsAgain {
 			h.keepRelist(attempt)
 		}

@@ -169,6 +169,15 @@ func (h *watchHealth) finish(attempt *openWatch) {
 	}
 }
 
+// end ends an attempt, which was stopped or has ended by itself.
+func (h *watchHealth) end(ctx context.Context, attempt *openWatch, events int, stopped bool) {
+	if stopped {
+		h.finish(attempt)
+		return
+	}
+	h.recordEnd(ctx, attempt, events)
+}
+
 // recordEnd records that the server has ended a watch after a number of events. A watch that
 // ends at once without any event is a failure, although the reflector takes it for a success.
 func (h *watchHealth) recordEnd(ctx context.Context, attempt *openWatch, events int) {
