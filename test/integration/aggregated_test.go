@@ -69,9 +69,12 @@ func newExtension(t *testing.T, w *customWorld, definition *apiextensionsv1.Cust
 	return e
 }
 
-// newAPIs returns a client of the APIs of the host.
-func (w *customWorld) newAPIs() rest.Interface {
-	return apiextensionsclient.NewForConfigOrDie(w.host.memory()).ApiextensionsV1().RESTClient()
+// newAPIs returns a client of the APIs of the host. It uses the network: no part of the process of an API server reads
+// documents of aggregated APIs.
+func (w *customWorld) newAPIs(t *testing.T) rest.Interface {
+	t.Helper()
+	config, _ := w.host.wire(t)
+	return apiextensionsclient.NewForConfigOrDie(config).ApiextensionsV1().RESTClient()
 }
 
 // serveOnWire serves the API of a server on a port, to everybody.

@@ -104,7 +104,7 @@ func newPollingWorld(t *testing.T, settings v1alpha1.Sync, period time.Duration)
 	}
 	w.controller = &customresources.Controller{
 		Definitions: w.synced, Host: host, Virtual: virtual, Engine: e, Cluster: w.cluster, Log: logr.Discard(),
-		APIs: w.newAPIs(), Period: period,
+		APIs: w.newAPIs(t), Period: period,
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	ended := make(chan error, 2)
