@@ -95,6 +95,19 @@ func startOnHost(t *testing.T, host *rest.Config, c clock.WithTicker, standby bo
 	return e, ended
 }
 
+// awaitRollback waits until an engine has ended because of a rollback. problem is what is wrong if it does not end.
+func awaitRollback(t *testing.T, ended <-chan error, problem string) {
+	t.Helper()
+	select {
+	case err := <-ended:
+		if !errors.Is(err, errRolledBack) {
+			t.Errorf("The engine ended with %v", err)
+		}
+	case <-time.After(awaitTimeout):
+		t.Error(problem)
+	}
+}
+
 // TestRollbackFoundByList restores the host from a backup. A watch ends in such a way that its cache is listed
 // again, before anything compares versions.
 func TestRollbackFoundByList(t *testing.T) {
@@ -104,14 +117,7 @@ func TestRollbackFoundByList(t *testing.T) {
 	_, ended := startOnHost(t, host.config(), clocktesting.NewFakeClock(testStart()), false)
 	host.setList(mapsPath, listAtVersion("50"))
 	host.breakWatches(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusGone) })
-	select {
-	case err := <-ended:
-		if !errors.Is(err, errRolledBack) {
-			t.Errorf("The engine ended with %v", err)
-		}
-	case <-time.After(awaitTimeout):
-		t.Error("The engine replaced its cache by that of an earlier state")
-	}
+	awaitRollback(t, ended, "The engine replaced its cache by that of an earlier state")
 }
 
 // TestRollbackOfAHostThatWritesMuch restores the host from a backup. Its API server has written more than was lost before
@@ -129,14 +135,7 @@ func TestRollbackOfAHostThatWritesMuch(t *testing.T) {
 	host.setList(mapsPath, list("120", "40"))
 	e.checkRollback(t.Context(), e.host) // The version of the host shows nothing.
 	e.compareLive(t.Context())
-	select {
-	case err := <-ended:
-		if !errors.Is(err, errRolledBack) {
-			t.Errorf("The engine ended with %v", err)
-		}
-	case <-time.After(awaitTimeout):
-		t.Error("The engine keeps an object that is newer than on the host")
-	}
+	awaitRollback(t, ended, "The engine keeps an object that is newer than on the host")
 }
 
 // TestRollbackThatNothingShows restores the host from a backup. No watch ends and no request fails. The engine is on
