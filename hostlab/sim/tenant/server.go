@@ -108,7 +108,7 @@ func (s *Server) start() error {
 	if err := os.WriteFile(filepath.Join(s.dir, "config.yaml"), config, 0o600); err != nil {
 		return err
 	}
-	log, err := os.Create(s.LogFile())
+	log, err := s.newLog()
 	if err != nil {
 		return err
 	}
@@ -142,9 +142,18 @@ func (s *Server) start() error {
 		begun <- err
 		if err == nil {
 			s.err = s.command.Wait()
+			_, _ = fmt.Fprintf(log, "The process has ended after %v: %v\n", time.Since(s.started), s.command.ProcessState)
 		}
 	}()
 	return <-begun
+}
+
+// newLog opens the log, and keeps that of the process before.
+func (s *Server) newLog() (*os.File, error) {
+	if err := os.Rename(s.LogFile(), s.earlierLog()); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	return os.OpenFile(s.LogFile(), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 }
 
 // Started returns the time at which the process was started.
@@ -161,6 +170,9 @@ func (s *Server) Operator() string { return s.operator }
 
 // LogFile returns where the server's log goes.
 func (s *Server) LogFile() string { return filepath.Join(s.dir, "server.log") }
+
+// earlierLog returns where the log of the process before is.
+func (s *Server) earlierLog() string { return filepath.Join(s.dir, "server.earlier.log") }
 
 // Exited returns a channel that closes when the process has ended.
 func (s *Server) Exited() <-chan struct{} { return s.exited }

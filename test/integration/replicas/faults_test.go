@@ -2,7 +2,9 @@ package replicas
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
+	"os"
 	"testing"
 	"time"
 
@@ -41,11 +43,12 @@ func pause() fault {
 		if victim == nil {
 			return nil
 		}
-		if err := victim.Pause(); err != nil {
+		// A process that has just ended by itself is as one that was killed.
+		if err := victim.Pause(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 			t.Errorf("cannot pause %s: %v", victim.Pod, err)
 		}
 		return func() {
-			if err := victim.Resume(); err != nil {
+			if err := victim.Resume(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 				t.Errorf("cannot resume %s: %v", victim.Pod, err)
 			}
 		}

@@ -24,7 +24,7 @@ func TestLostMajority(t *testing.T) {
 	if !isLong() {
 		t.Skip("it takes a minute: set " + longVariable)
 	}
-	w := newWorld(t, setup{replicas: 1, options: memberAddresses(t)})
+	w := newWorld(t, setup{replicas: 1})
 	eventually(t, "the StatefulSet is scaled", func(ctx context.Context) error { return w.fleet.Scale(ctx, 3) })
 	w.awaitReady(t, 3)
 	w.keep(t, "before")

@@ -12,30 +12,16 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
-	"github.com/sublet-dev/sublet/hostlab/sim/tenant"
-	"github.com/sublet-dev/sublet/test/ports"
 )
 
 // membersGap is how long a write may take while members join or leave, on a busy machine.
 const membersGap = patience
 
-// memberAddresses returns the options of a fleet whose pods are members of one store.
-func memberAddresses(t *testing.T) tenant.FleetOptions {
-	t.Helper()
-	var addresses []string
-	for i := range 3 {
-		addresses = append(addresses, fmt.Sprintf("shop-%d=%s", i, ports.Free(t, "127.0.0.1")))
-	}
-	argument := "--peer-addresses=" + strings.Join(addresses, ",")
-	return tenant.FleetOptions{Arguments: func(string) []string { return []string{argument} }}
-}
-
 // TestEmbeddedMembers scales a control plane with an embedded etcd from one to three
 // replicas and back, without a restart of the first. No acknowledged write is lost.
 func TestEmbeddedMembers(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, setup{replicas: 1, options: memberAddresses(t)})
+	w := newWorld(t, setup{replicas: 1})
 	first := w.fleet.Replicas()[0]
 	writes := w.write(t)
 	for _, replicas := range []int32{3, 1} {
@@ -58,7 +44,7 @@ func TestEmbeddedMembers(t *testing.T) {
 // them. No acknowledged write is lost.
 func TestMembersDie(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, setup{replicas: 1, options: memberAddresses(t)})
+	w := newWorld(t, setup{replicas: 1})
 	eventually(t, "the StatefulSet is scaled", func(ctx context.Context) error { return w.fleet.Scale(ctx, 3) })
 	w.awaitReady(t, 3)
 	writes := w.write(t)

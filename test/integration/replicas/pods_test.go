@@ -143,7 +143,7 @@ func (l *podLog) check(t *testing.T) {
 			}
 		}
 		if missing > 0 {
-			return fmt.Errorf("%d of %d do not", missing, len(l.created))
+			return fmt.Errorf("%d of %d do not; %d have been on the host", missing, len(l.created), len(l.copies))
 		}
 		return nil
 	})

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"github.com/sublet-dev/sublet/hostlab/sim"
 	"github.com/sublet-dev/sublet/hostlab/sim/tenant"
 	"github.com/sublet-dev/sublet/test/await"
+	"github.com/sublet-dev/sublet/test/ports"
 )
 
 // patience is how long a test waits for what takes seconds.
@@ -84,6 +86,9 @@ func (w *world) open(ctx context.Context, t *testing.T, s setup) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if s.options.Arguments == nil {
+		s.options.Arguments = memberAddresses(t, namespace)
+	}
 	s.options.Dir = t.TempDir()
 	s.options.Via = func(pod string) tenant.Host { return w.ways.via(t, w.host, pod) }
 	if w.fleet, err = w.release.RunFleet(ctx, s.options); err != nil {
@@ -104,6 +109,18 @@ func (w *world) open(ctx context.Context, t *testing.T, s setup) {
 		_, err := client.CoreV1().ServiceAccounts(metav1.NamespaceDefault).Get(ctx, "default", metav1.GetOptions{})
 		return err
 	})
+}
+
+// memberAddresses returns the arguments by which the pods of a release are members of one store.
+// Without them, all tests would use the port that each pod has to itself.
+func memberAddresses(t *testing.T, release string) func(pod string) []string {
+	t.Helper()
+	var addresses []string
+	for i := range 3 {
+		addresses = append(addresses, fmt.Sprintf("%s-%d=%s", release, i, ports.Free(t, "127.0.0.1")))
+	}
+	argument := "--peer-addresses=" + strings.Join(addresses, ",")
+	return func(string) []string { return []string{argument} }
 }
 
 // awaitReady waits until so many replicas are ready.
@@ -140,10 +157,10 @@ func (w *world) client(t *testing.T) kubernetes.Interface {
 	return client
 }
 
-// logTails prints the ends of the logs of all replicas.
+// logTails prints the ends of the logs of all replicas, and of the processes before.
 func (w *world) logTails(t *testing.T, dir string) {
 	t.Helper()
-	logs, _ := filepath.Glob(filepath.Join(dir, "*", "server.log"))
+	logs, _ := filepath.Glob(filepath.Join(dir, "*", "server*.log"))
 	for _, log := range logs {
 		content, _ := os.ReadFile(log)
 		t.Logf("%s:\n%s", log, content[max(0, len(content)-4000):])
