@@ -1,4 +1,4 @@
-// Package await waits in tests until something holds. A test waits on a condition and
+// Package await waits in tests until something holds, and for changes. A test waits on a condition and
 // never for a time: the machine may be busy with other tests.
 package await
 

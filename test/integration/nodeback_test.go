@@ -13,8 +13,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sublet-dev/sublet/test/await"
 )
 
 // onBoth reads a node from both sides and holds that check is content with each.
@@ -96,10 +99,10 @@ func (l *landlord) history(t *testing.T, name string) func() []string {
 	t.Helper()
 	c := kubernetes.NewForConfigOrDie(l.virtual.memory())
 	first := l.node(t, l.virtual, name)
-	w, err := c.CoreV1().Nodes().Watch(t.Context(), metav1.ListOptions{FieldSelector: "metadata.name=" + name, ResourceVersion: first.ResourceVersion})
-	if err != nil {
-		t.Fatal(err)
-	}
+	changes := await.Changes(t, first.ResourceVersion, func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+		o.FieldSelector = "metadata.name=" + name
+		return c.CoreV1().Nodes().Watch(ctx, o)
+	})
 	state := func(n *corev1.Node) string {
 		var words []string
 		if n.Spec.Unschedulable {
@@ -111,10 +114,9 @@ func (l *landlord) history(t *testing.T, name string) func() []string {
 		return strings.Join(append(words, strings.Fields(n.Labels["mine"])...), " ")
 	}
 	return func() []string {
-		defer w.Stop()
 		last := l.node(t, l.virtual, name).ResourceVersion
 		states := []string{state(first)}
-		for event := range w.ResultChan() {
+		for event := range changes {
 			node, ok := event.Object.(*corev1.Node)
 			if !ok {
 				t.Fatalf("%v", event)

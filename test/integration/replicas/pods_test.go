@@ -12,8 +12,10 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
 
 	"github.com/sublet-dev/sublet/api/labels"
+	"github.com/sublet-dev/sublet/test/await"
 )
 
 // podPause is the time between two pods that are created.
@@ -40,22 +42,18 @@ func (w *world) watchPods(t *testing.T) *podLog {
 	if err != nil {
 		t.Fatal(err)
 	}
-	selected.ResourceVersion = before.ResourceVersion
-	changes, err := pods.Watch(t.Context(), selected)
-	if err != nil {
-		t.Fatal(err)
-	}
+	changes := await.Changes(t, before.ResourceVersion, func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+		o.LabelSelector = selected.LabelSelector
+		return pods.Watch(ctx, o)
+	})
 	l := &podLog{copies: map[types.UID][]types.UID{}, names: map[string]bool{}, running: map[types.UID]bool{}}
-	done := make(chan struct{})
 	go func() {
-		defer close(done)
-		for event := range changes.ResultChan() {
+		for event := range changes {
 			if pod, ok := event.Object.(*corev1.Pod); ok {
 				l.record(pod)
 			}
 		}
 	}()
-	t.Cleanup(func() { changes.Stop(); <-done })
 	return l
 }
 

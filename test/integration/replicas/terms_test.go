@@ -17,6 +17,7 @@ import (
 
 	"github.com/sublet-dev/sublet/api/labels"
 	"github.com/sublet-dev/sublet/api/release"
+	"github.com/sublet-dev/sublet/test/await"
 )
 
 // term is a record of the leader on the anchor, with the version at which the host has it.
@@ -30,7 +31,6 @@ type term struct {
 type termLog struct {
 	mu    sync.Mutex
 	terms []term
-	done  chan struct{}
 }
 
 // watchTerms records all terms from now on, until the test ends.
@@ -42,23 +42,19 @@ func (w *world) watchTerms(t *testing.T) *termLog {
 	if err != nil {
 		t.Fatal(err)
 	}
-	changes, err := anchors.Watch(t.Context(), metav1.ListOptions{
-		FieldSelector: fields.OneTermEqualSelector("metadata.name", names.Anchor()).String(), ResourceVersion: anchor.ResourceVersion,
+	changes := await.Changes(t, anchor.ResourceVersion, func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+		o.FieldSelector = fields.OneTermEqualSelector("metadata.name", names.Anchor()).String()
+		return anchors.Watch(ctx, o)
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	l := &termLog{done: make(chan struct{})}
+	l := &termLog{}
 	l.record(anchor)
 	go func() {
-		defer close(l.done)
-		for event := range changes.ResultChan() {
+		for event := range changes {
 			if anchor, ok := event.Object.(*corev1.ConfigMap); ok && event.Type != watch.Deleted {
 				l.record(anchor)
 			}
 		}
 	}()
-	t.Cleanup(func() { changes.Stop(); <-l.done })
 	return l
 }
 

@@ -18,6 +18,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/watch"
+
+	"github.com/sublet-dev/sublet/test/await"
 )
 
 // TestKubectlDrain drains a node as a tenant does, with kubectl. The pods leave it
@@ -128,18 +130,14 @@ func (s *shop) leastAvailable(t *testing.T) func() int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	changes, err := pods.Watch(t.Context(), metav1.ListOptions{ResourceVersion: list.ResourceVersion})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(changes.Stop)
+	changes := await.Changes(t, list.ResourceVersion, pods.Watch)
 	count := &available{pods: map[types.UID]bool{}, versions: map[types.UID]string{}}
 	for i := range list.Items {
 		count.saw(&list.Items[i], false)
 	}
 	count.least = len(count.pods)
 	go func() {
-		for event := range changes.ResultChan() {
+		for event := range changes {
 			if pod, is := event.Object.(*corev1.Pod); is {
 				count.saw(pod, event.Type == watch.Deleted)
 			}

@@ -11,9 +11,11 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
 
 	"github.com/sublet-dev/sublet/api/labels"
 	"github.com/sublet-dev/sublet/pkg/translate"
+	"github.com/sublet-dev/sublet/test/await"
 )
 
 // fill leaves 2 of the 8 CPUs of a host node.
@@ -174,17 +176,15 @@ func watchBound(t *testing.T, s *shop) *boundPods {
 	if err != nil {
 		t.Fatal(err)
 	}
-	selected.ResourceVersion = before.ResourceVersion
-	changes, err := pods.Watch(t.Context(), selected)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(changes.Stop)
+	changes := await.Changes(t, before.ResourceVersion, func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+		o.LabelSelector = selected.LabelSelector
+		return pods.Watch(ctx, o)
+	})
 	b := &boundPods{nodes: map[types.UID]string{}}
 	go func() {
-		for event := range changes.ResultChan() {
+		for event := range changes {
 			if pod, is := event.Object.(*corev1.Pod); is {
-				b.saw(pod, event.Type == "DELETED")
+				b.saw(pod, event.Type == watch.Deleted)
 			}
 		}
 	}()
