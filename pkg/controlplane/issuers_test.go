@@ -74,6 +74,7 @@ func TestTokensOfOthers(t *testing.T) {
 		return strings.Join(issuers.Checks()[0].Details, " ")
 	})
 
+	awaitRoles(t, p)
 	token := provider.Token(map[string]any{"sub": "ann", "groups": []string{"dev"}})
 	who := whoami(t, p, token)
 	if who.Username != "oidc:ann" || !cmp.Equal(who.Groups, []string{"dev", "system:authenticated"}) {

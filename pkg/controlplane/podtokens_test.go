@@ -11,7 +11,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -27,20 +26,12 @@ func whoami(t *testing.T, p *plane, token string) authenticationv1.UserInfo {
 		Host: "https://" + p.address, BearerToken: token,
 		TLSClientConfig: rest.TLSClientConfig{CAData: p.bundle.CA()},
 	}
-	reviews := kubernetes.NewForConfigOrDie(config).AuthenticationV1().SelfSubjectReviews()
-	var user authenticationv1.UserInfo
-	eventually(t, "everybody has the right to ask who they are", func(ctx context.Context) string {
-		review, err := reviews.Create(ctx, &authenticationv1.SelfSubjectReview{}, metav1.CreateOptions{})
-		switch {
-		case apierrors.IsForbidden(err): // A server that has just started has no roles yet.
-			return err.Error()
-		case err != nil:
-			t.Fatalf("with a token: %v", err)
-		}
-		user = review.Status.UserInfo
-		return ""
-	})
-	return user
+	review, err := kubernetes.NewForConfigOrDie(config).AuthenticationV1().SelfSubjectReviews().
+		Create(t.Context(), &authenticationv1.SelfSubjectReview{}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatalf("with a token: %v", err)
+	}
+	return review.Status.UserInfo
 }
 
 func testTokenRequest(t *testing.T, p *plane) {

@@ -35,6 +35,7 @@ func TestIssuerOfTheOperator(t *testing.T) {
 	if got := payloadOf(t, token)["iss"]; got != issuer {
 		t.Errorf("the token is from %v, want %s", got, issuer)
 	}
+	awaitRoles(t, p)
 	whoami(t, p, token)
 
 	accepts, err := p.AcceptsToken()

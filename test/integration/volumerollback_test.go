@@ -82,7 +82,7 @@ func (r *release) recordedVersion(t *testing.T) string {
 }
 
 // syncFrom starts an engine for a virtual cluster, and waits until it has compared the store with the recorded one.
-// recorded is the version that the anchor had before the cluster started.
+// The engine gets recorded as the version that the anchor had before the cluster started.
 func (r *release) syncFrom(t *testing.T, virtual *ownCluster, recorded string) *engine {
 	t.Helper()
 	e := r.startWith(t, syncer.Options{
