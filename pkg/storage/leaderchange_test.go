@@ -102,7 +102,8 @@ func TestRequestsDuringElection(t *testing.T) {
 	writeKeys(t, client, 1)
 	one, first := c.join(t, "a-1")
 	two, _ := c.join(t, "a-2")
-	mend := cut(zero, one, two)
+	awaitVotes(t, zero, one)
+	mend := cut(t, zero, one, two)
 	written := make(chan error, 1)
 	go func() {
 		_, err := first.Put(t.Context(), "/registry/during", "x")

@@ -287,7 +287,8 @@ func TestPartition(t *testing.T) {
 	writeKeys(t, client, 10)
 	one, first := c.join(t, "a-1")
 	two, _ := c.join(t, "a-2")
-	mend := cut(zero, one, two)
+	awaitVotes(t, zero, one)
+	mend := cut(t, zero, one, two)
 	eventually(t, func() string {
 		if one.server.Leader() == zero.server.MemberID() || one.server.Leader() == 0 {
 			return "the others have no new leader"

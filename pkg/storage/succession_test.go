@@ -21,7 +21,7 @@ func newThree(t *testing.T) (c *team, zero, one, two *Etcd) {
 	c = newTeam(t, "a-0", "a-1", "a-2")
 	zero, _ = c.start(t, "a-0", Known{}, noElections)
 	one, _ = c.join(t, "a-1", noElections)
-	two, _ = c.join(t, "a-2", noElections)
+	two, _ = c.join(t, "a-2", noElections, throughFirst)
 	awaitVotes(t, zero, one)
 	t.Cleanup(func() {
 		for _, name := range []string{"a-0", "a-1", "a-2"} {
@@ -92,7 +92,7 @@ func TestSuccessionOfTheBehind(t *testing.T) {
 	if two.server.MemberID() < one.server.MemberID() {
 		behind, ahead = two, one
 	}
-	zero.server.CutPeer(behind.server.MemberID())
+	mend := cutFrom(t, zero, behind)
 	if _, err := zero.client.Put(t.Context(), "/registry/written", "x"); err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +102,7 @@ func TestSuccessionOfTheBehind(t *testing.T) {
 		c.kill("a-0") // It waits for its cut peer.
 	}()
 	awaitWrite(t, ahead, zero)
-	zero.server.MendPeer(behind.server.MemberID())
+	mend()
 	<-killed
 	if !ahead.IsLeader() {
 		t.Error("the member without the write leads")
@@ -137,10 +137,10 @@ func TestSuccessionWithoutWinner(t *testing.T) {
 	zero, _ := c.start(t, "a-0", Known{}, noElections)
 	deaf := &deafListener{}
 	behind, _ := c.join(t, "a-1", noElections, func(e *Etcd) { deaf.Listener, e.PeerListener = e.PeerListener, deaf })
-	ahead, _ := c.join(t, "a-2", noElections)
+	ahead, _ := c.join(t, "a-2", noElections, throughFirst)
 	awaitVotes(t, zero, behind)
 	t.Cleanup(func() { c.kill("a-1"); c.kill("a-2") })
-	zero.server.CutPeer(behind.server.MemberID())
+	mend := cutFrom(t, zero, behind)
 	if _, err := zero.client.Put(t.Context(), "/registry/written", "x"); err != nil {
 		t.Fatal(err)
 	}
@@ -158,7 +158,7 @@ func TestSuccessionWithoutWinner(t *testing.T) {
 	})
 	deaf.deaf.Store(false)
 	awaitWrite(t, ahead, zero)
-	zero.server.MendPeer(behind.server.MemberID())
+	mend()
 	<-killed
 }
 
@@ -168,7 +168,7 @@ func TestNoSuccession(t *testing.T) {
 	t.Parallel()
 	_, zero, one, two := newThree(t)
 	leader, term := zero.server.MemberID(), zero.server.Term()
-	cut(zero, one, two) // It is silent, as one that is suspended.
+	cut(t, zero, one, two) // It is silent, as one that is suspended.
 	one.succeed(t.Context(), leader, make(chan struct{}))
 	two.succeed(t.Context(), leader, make(chan struct{}))
 	voters, agreed, _ := one.pollEnded(t.Context(), leader)
@@ -179,10 +179,6 @@ func TestNoSuccession(t *testing.T) {
 		if e.server.Leader() != leader || e.server.Term() != term {
 			t.Errorf("%s: leader %s in term %d, want %s in term %d", e.Member.Name, e.server.Leader(), e.server.Term(), leader, term)
 		}
-	}
-	for _, e := range []*Etcd{one, two} {
-		zero.server.MendPeer(e.server.MemberID())
-		e.server.MendPeer(leader)
 	}
 }
 
