@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -22,7 +21,6 @@ func newThree(t *testing.T) (c *team, zero, one, two *Etcd) {
 	zero, _ = c.start(t, "a-0", Known{}, noElections)
 	one, _ = c.join(t, "a-1", noElections)
 	two, _ = c.join(t, "a-2", noElections, throughFirst)
-	awaitVotes(t, zero, one)
 	t.Cleanup(func() {
 		for _, name := range []string{"a-0", "a-1", "a-2"} {
 			if c.alive[name] != nil {
@@ -31,19 +29,6 @@ func newThree(t *testing.T) (c *team, zero, one, two *Etcd) {
 		}
 	})
 	return c, zero, one, two
-}
-
-// awaitVotes waits until members know that each member has a vote.
-func awaitVotes(t *testing.T, members ...*Etcd) {
-	t.Helper()
-	eventually(t, func() string {
-		for _, e := range members {
-			if slices.ContainsFunc(e.Members(), func(m MemberStatus) bool { return m.Learner }) {
-				return e.Member.Name + " does not know the vote of the last member"
-			}
-		}
-		return ""
-	})
 }
 
 // awaitWrite waits until a member has another leader than the given one and accepts a write.
@@ -138,7 +123,6 @@ func TestSuccessionWithoutWinner(t *testing.T) {
 	deaf := &deafListener{}
 	behind, _ := c.join(t, "a-1", noElections, func(e *Etcd) { deaf.Listener, e.PeerListener = e.PeerListener, deaf })
 	ahead, _ := c.join(t, "a-2", noElections, throughFirst)
-	awaitVotes(t, zero, behind)
 	t.Cleanup(func() { c.kill("a-1"); c.kill("a-2") })
 	mend := cutFrom(t, zero, behind)
 	if _, err := zero.client.Put(t.Context(), "/registry/written", "x"); err != nil {

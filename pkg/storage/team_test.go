@@ -12,6 +12,7 @@ import (
 	"maps"
 	"math/big"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -175,7 +176,28 @@ func (c *team) join(t *testing.T, name string, options ...func(*Etcd)) (*Etcd, *
 		}
 		return ""
 	})
+	c.awaitVote(t, e)
 	return e, client
+}
+
+// awaitVote waits until each running member knows that the given one has a vote. Before, two of three may never elect
+// a leader: the one that does not know the vote cannot win by it. With a longer log, it lets nobody else win.
+func (c *team) awaitVote(t *testing.T, voter *Etcd) {
+	t.Helper()
+	c.mu.Lock()
+	members := slices.Collect(maps.Values(c.alive))
+	c.mu.Unlock()
+	eventually(t, func() string {
+		for _, e := range members {
+			knows := slices.ContainsFunc(e.members(), func(m MemberStatus) bool {
+				return m.id == voter.server.MemberID() && !m.Learner
+			})
+			if !knows && !isClosed(e.stopped) {
+				return e.Member.Name + " does not know the vote of " + voter.Member.Name
+			}
+		}
+		return ""
+	})
 }
 
 // restart starts a member that is listed.
