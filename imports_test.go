@@ -88,6 +88,7 @@ var rules = map[string]rule{
 	"pkg/controlplane/encryption":     {code: []string{"pkg/meter", "api/syncz", "k8s.io/apiserver"}, tests: []string{"pkg/storage"}},
 	"pkg/controlplane/quantities":     {},
 	"pkg/controlplane/queues":         {},
+	"pkg/controlplane/routes":         {},
 	"pkg/controlplane/requestmemory":  {code: []string{"pkg/meter", "k8s.io/apiserver"}},
 	"pkg/controlplane/informers":      {code: []string{"k8s.io/apiserver", "k8s.io/kubernetes"}},
 	"pkg/controlplane": {code: []string{

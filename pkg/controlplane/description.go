@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/proxy"
 	genericapirequest "k8s.io/apiserver/pkg/endpoints/request"
+	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/apiserver/pkg/server/egressselector"
 	apiserverproxy "k8s.io/apiserver/pkg/util/proxy"
 	"k8s.io/client-go/transport"
@@ -25,6 +26,7 @@ import (
 
 	"github.com/sublet-dev/sublet/pkg/controlplane/openapi"
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
+	"github.com/sublet-dev/sublet/pkg/controlplane/routes"
 )
 
 // describe returns the OpenAPI description, including that of aggregated API servers.
@@ -45,6 +47,14 @@ func (s *apiServer) describe(config app.CompletedConfig, frontProxy *pki.Leaf) (
 	s.discovery = &aggregatedDiscovery{services: s.apiServices(), target: generic.AggregatedDiscoveryGroupManager, serve: aggregated.serve}
 	releaseDefinitions(generic.OpenAPIV3Config)
 	return openapi.New(s.aggregator.GenericAPIServer, generic.OpenAPIConfig, generic.OpenAPIV3Config, aggregated, s.loopback)
+}
+
+// shareExpressions reduces the memory of the routes of all servers of the chain.
+func shareExpressions(chain *genericapiserver.GenericAPIServer) {
+	for server := chain; server != nil; {
+		routes.ShareExpressions(server.Handler.GoRestfulContainer.RegisteredWebServices())
+		server, _ = server.NextDelegate().(*genericapiserver.GenericAPIServer)
+	}
 }
 
 // releaseDefinitions frees the schemas of the built-in types, about 7 MB. Server-side apply has already
