@@ -125,7 +125,6 @@ func newAPIServer(c *ControlPlane, client *etcd.Client, serving, frontProxy *pki
 	if err := installAdded(s.aggregator.GenericAPIServer, &c.config); err != nil {
 		return nil, err
 	}
-	shareExpressions(s.aggregator.GenericAPIServer)
 	s.extra = completed.KubeAPIs.Extra
 	s.openAPI, err = s.describe(completed, frontProxy)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/emicklei/go-restful/v3"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/proxy"
@@ -29,7 +30,8 @@ import (
 	"github.com/sublet-dev/sublet/pkg/controlplane/routes"
 )
 
-// describe returns the OpenAPI description, including that of aggregated API servers.
+// describe returns the OpenAPI description, including that of aggregated API servers. It frees what nothing reads
+// after that.
 func (s *apiServer) describe(config app.CompletedConfig, frontProxy *pki.Leaf) (*openapi.Description, error) {
 	aggregated := &aggregatedDocuments{
 		services:   s.apiServices().Lister(),
@@ -46,15 +48,19 @@ func (s *apiServer) describe(config app.CompletedConfig, frontProxy *pki.Leaf) (
 	}
 	s.discovery = &aggregatedDiscovery{services: s.apiServices(), target: generic.AggregatedDiscoveryGroupManager, serve: aggregated.serve}
 	releaseDefinitions(generic.OpenAPIV3Config)
-	return openapi.New(s.aggregator.GenericAPIServer, generic.OpenAPIConfig, generic.OpenAPIV3Config, aggregated, s.loopback)
+	services := webServices(s.aggregator.GenericAPIServer)
+	routes.ShareExpressions(services)
+	return openapi.New(services, generic.OpenAPIConfig, generic.OpenAPIV3Config, aggregated, s.loopback)
 }
 
-// shareExpressions reduces the memory of the routes of all servers of the chain.
-func shareExpressions(chain *genericapiserver.GenericAPIServer) {
+// webServices returns what the servers of the chain serve.
+func webServices(chain *genericapiserver.GenericAPIServer) []*restful.WebService {
+	var services []*restful.WebService
 	for server := chain; server != nil; {
-		routes.ShareExpressions(server.Handler.GoRestfulContainer.RegisteredWebServices())
+		services = append(services, server.Handler.GoRestfulContainer.RegisteredWebServices()...)
 		server, _ = server.NextDelegate().(*genericapiserver.GenericAPIServer)
 	}
+	return services
 }
 
 // releaseDefinitions frees the schemas of the built-in types, about 7 MB. Server-side apply has already

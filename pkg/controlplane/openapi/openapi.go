@@ -75,9 +75,9 @@ type Description struct {
 	forget   *time.Timer
 }
 
-// New collects what the servers of the chain serve. own is the configuration of a
+// New describes web services; of several with the same root path, the first one. own is the configuration of a
 // client that may read custom resource definitions.
-func New(chain *genericapiserver.GenericAPIServer, v2 *common.Config, v3 *common.OpenAPIV3Config,
+func New(all []*restful.WebService, v2 *common.Config, v3 *common.OpenAPIV3Config,
 	aggregated Aggregated, own *rest.Config,
 ) (*Description, error) {
 	client, err := apiextensionsclient.NewForConfig(own)
@@ -85,14 +85,11 @@ func New(chain *genericapiserver.GenericAPIServer, v2 *common.Config, v3 *common
 		return nil, err
 	}
 	services := map[string]*restful.WebService{}
-	for server := chain; server != nil; {
-		for _, service := range server.Handler.GoRestfulContainer.RegisteredWebServices() {
-			root := strings.TrimPrefix(service.RootPath(), "/")
-			if _, ok := services[root]; !ok {
-				services[root] = service
-			}
+	for _, service := range all {
+		root := strings.TrimPrefix(service.RootPath(), "/")
+		if _, ok := services[root]; !ok {
+			services[root] = service
 		}
-		server, _ = server.NextDelegate().(*genericapiserver.GenericAPIServer)
 	}
 	return newDescription(v2, v3, aggregated, services, client), nil
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/emicklei/go-restful/v3"
 )
 
-// expressionField is the field of a route that has its path as a compiled regular expression.
+// expressionField names the field in which go-restful keeps the compiled path of a route.
 const expressionField = "pathExpr"
 
 // ShareExpressions lets routes of a service with the same path share one regular expression. go-restful compiles
