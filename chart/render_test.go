@@ -9,8 +9,10 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
+	"github.com/santhosh-tekuri/jsonschema/v6"
 	"helm.sh/helm/v4/pkg/chart/common"
 	"helm.sh/helm/v4/pkg/chart/common/util"
 	chart "helm.sh/helm/v4/pkg/chart/v2"
@@ -99,7 +101,12 @@ func renderOn(ch *chart.Chart, release common.ReleaseOptions, version string, va
 	if err != nil {
 		return rendering{}, err
 	}
-	top, err := util.ToRenderValues(ch, values, release, &common.Capabilities{KubeVersion: *host, APIVersions: common.DefaultVersionSet})
+	fits, err := fitsSchema(ch, values)
+	if err != nil {
+		return rendering{}, err
+	}
+	capabilities := &common.Capabilities{KubeVersion: *host, APIVersions: common.DefaultVersionSet}
+	top, err := util.ToRenderValuesWithSchemaValidation(ch, values, release, capabilities, fits)
 	if err != nil {
 		return rendering{}, err
 	}
@@ -109,6 +116,19 @@ func renderOn(ch *chart.Chart, release common.ReleaseOptions, version string, va
 	}
 	objects, err := decode(text)
 	return rendering{text: text, objects: objects}, err
+}
+
+// schema is the compiled schema. Helm compiles it for each rendering, which takes longer than the rendering itself.
+var schema = sync.OnceValues(func() (*jsonschema.Schema, error) { return jsonschema.NewCompiler().Compile("values.schema.json") })
+
+// fitsSchema reports if Helm has no problem to find, with the library that Helm uses.
+func fitsSchema(ch *chart.Chart, values map[string]any) (bool, error) {
+	compiled, err := schema()
+	if err != nil {
+		return false, err
+	}
+	all, err := util.CoalesceValues(ch, values)
+	return err == nil && compiled.Validate(all.AsMap()) == nil, err
 }
 
 // toJSON returns a document of YAML as JSON. A broken one is returned as it is.
