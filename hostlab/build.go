@@ -45,7 +45,7 @@ func (b builder) buildHelpers(ctx context.Context) error {
 		return err
 	}
 	args := []string{"build", "-ldflags", "-s -w", "-o", b.bin + "/"}
-	for _, name := range []string{"holder", "netpol", "pause", "testoperator", "testserver"} {
+	for _, name := range []string{"holder", "netpol", "pause", "testoperator", "testserver", "volumes"} {
 		args = append(args, s.programFolder(name))
 	}
 	if _, err := runForOutput(b.command(ctx, s.root, args...)); err != nil {

@@ -5,8 +5,8 @@
 //
 //   - local: a real cluster of one node on a bare Debian machine, as root. It has a
 //     control plane, etcd, a kubelet with containerd and runc, kube-proxy, CoreDNS and
-//     a storage class with dynamic volumes. Package netpol enforces NetworkPolicies
-//     there. It needs no container engine and no image registry. What it
+//     a storage class with dynamic volumes, which package volumes makes. Package netpol
+//     enforces NetworkPolicies there. It needs no container engine and no image registry. What it
 //     lacks it installs with apt-get and builds from the Go module proxy.
 //   - kind: a cluster of kind, where docker and kind are installed.
 //   - existing: the cluster of the current kubeconfig.

@@ -244,7 +244,7 @@ func (l *local) startRest(ctx context.Context) error {
 	if err := l.apply(ctx, config); err != nil {
 		return err
 	}
-	for _, prepare := range []func() (daemon, error){l.kubelet, l.kubeProxy, l.networkPolicies, l.coreDNS, l.localPath, l.metricsServer} {
+	for _, prepare := range []func() (daemon, error){l.kubelet, l.kubeProxy, l.networkPolicies, l.coreDNS, l.volumes, l.metricsServer} {
 		d, err := prepare()
 		if err != nil {
 			return err
@@ -287,7 +287,7 @@ func (l *local) down(ctx context.Context) error {
 func daemonNames() []string {
 	return []string{
 		"holder", "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "containerd", "kubelet",
-		"kube-proxy", "netpol", "coredns", "local-path-provisioner", "metrics-server", "registry",
+		"kube-proxy", "netpol", "coredns", "volumes", "metrics-server", "registry",
 	}
 }
 
@@ -296,7 +296,7 @@ func daemonNames() []string {
 // repeated.
 func (l *local) removeAll(ctx context.Context) error {
 	const grace = 5 * time.Second
-	for _, name := range []string{"local-path-provisioner", "metrics-server", "kubelet", "kube-proxy", "netpol"} {
+	for _, name := range []string{"volumes", "metrics-server", "kubelet", "kube-proxy", "netpol"} {
 		if err := l.daemons.stop(ctx, name, grace); err != nil {
 			return err
 		}

@@ -173,18 +173,9 @@ func (l *local) networkPolicies() (daemon, error) {
 	}}, nil
 }
 
-// localPath makes volumes out of folders of the node.
-func (l *local) localPath() (daemon, error) {
-	paths := map[string]any{"nodePathMap": []map[string]any{
-		{"node": "DEFAULT_PATH_FOR_NON_LISTED_NODES", "paths": []string{l.path("state", "volumes")}},
-	}}
-	config, err := json.Marshal(paths)
-	if err != nil {
-		return daemon{}, err
-	}
-	file := l.path("run", "local-path.json")
-	return daemon{name: "local-path-provisioner", program: "local-path-provisioner", args: []string{
-		"start", "--config", file, "--namespace", "local-path-storage", "--helper-image", BusyboxImage,
-		"--kubeconfig", l.pki.kubeconfig("local-path"),
-	}}, writeChanged(file, config)
+// volumes makes volumes out of folders of the node.
+func (l *local) volumes() (daemon, error) {
+	return daemon{name: "volumes", program: "volumes", args: []string{
+		"--kubeconfig", l.pki.kubeconfig("volumes"), "--folder", l.path("state", "volumes"),
+	}}, nil
 }

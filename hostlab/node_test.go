@@ -214,14 +214,8 @@ func TestObjects(t *testing.T) {
 		if object.GetAPIVersion() == "" || object.GetName() == "" {
 			t.Errorf("an object without version or name: %v", object.Object)
 		}
-		if object.GetKind() == "ConfigMap" {
-			setup := object.Object["data"].(map[string]any)["setup"].(string)
-			if !strings.Contains(setup, `"$VOL_DIR"`) {
-				t.Errorf("the script lost its variable:\n%s", setup)
-			}
-		}
 	}
-	for _, want := range []string{"Service kube-dns", "EndpointSlice kube-dns-node", "StorageClass local-path", "ConfigMap local-path-config"} {
+	for _, want := range []string{"Service kube-dns", "EndpointSlice kube-dns-node", "StorageClass folders"} {
 		if !found[want] {
 			t.Errorf("no %s among the objects", want)
 		}

@@ -39,10 +39,9 @@ func objects() ([]*unstructured.Unstructured, error) {
 			return nodeIP
 		case "METRICS_PORT":
 			return metricsPort
-		case "BUSYBOX_IMAGE":
-			return BusyboxImage
+		default:
+			return "$" + key
 		}
-		return "$" + key // a variable of a script
 	})
 	reader := utilyaml.NewYAMLReader(bufio.NewReader(bytes.NewReader([]byte(text))))
 	var all []*unstructured.Unstructured
@@ -117,7 +116,7 @@ func (l *local) checkAPI(ctx context.Context, c kubernetes.Interface) error {
 
 // checkNode returns nil once a pod could be created in namespace default and run.
 func (l *local) checkNode(ctx context.Context, c kubernetes.Interface) error {
-	for _, name := range []string{"containerd", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "netpol", "local-path-provisioner"} {
+	for _, name := range []string{"containerd", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "netpol", "volumes"} {
 		if err := l.daemons.checkRunning(name); err != nil {
 			return err
 		}

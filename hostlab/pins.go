@@ -18,11 +18,6 @@ func modules() []module {
 			// Its first steps in a container are written in C.
 			cgo: true, packages: []string{"."}, binaries: []string{"runc"},
 		},
-		{
-			name: "local-path-provisioner", path: "github.com/rancher/local-path-provisioner", version: "v0.0.30",
-			ldflags:  "-X main.VERSION=v0.0.30",
-			packages: []string{"."}, binaries: []string{"local-path-provisioner"},
-		},
 	}
 }
 

@@ -37,7 +37,7 @@ func users() []user {
 		{file: "kubelet", name: "system:node:" + nodeName, groups: []string{"system:nodes"}},
 		{file: "kube-proxy", name: "system:kube-proxy"},
 		{file: "coredns", name: "system:coredns"},
-		{file: "local-path", name: "local-path-provisioner"},
+		{file: "volumes", name: "system:volumes"},
 		{file: "metrics-server", name: "system:metrics-server"},
 		{file: "admin", name: "admin", groups: []string{pki.GroupAdmins}},
 	}

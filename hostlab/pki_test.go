@@ -97,7 +97,7 @@ func TestKubeconfigs(t *testing.T) {
 		"kubelet":        {"system:node:host-1", "system:nodes"},
 		"kube-proxy":     {"system:kube-proxy"},
 		"coredns":        {"system:coredns"},
-		"local-path":     {"local-path-provisioner"},
+		"volumes":        {"system:volumes"},
 		"metrics-server": {"system:metrics-server"},
 	}
 	got := map[string][]string{}

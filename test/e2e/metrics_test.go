@@ -129,7 +129,7 @@ func (tn *tenant) checkKubeletMetrics(t *testing.T, prefix string) {
 			if err != nil || !strings.Contains(string(out), want) {
 				return errors.Join(err, fmt.Errorf("no %q in %q", want, out))
 			}
-			for _, foreign := range []string{tn.namespace + "-0", `namespace="` + tn.namespace, `"namespace":"` + tn.namespace, "local-path", "systemContainers"} {
+			for _, foreign := range []string{tn.namespace + "-0", `namespace="` + tn.namespace, `"namespace":"` + tn.namespace, "systemContainers"} {
 				if strings.Contains(string(out), foreign) {
 					t.Fatalf("%s shows %q of the host:\n%s", path, foreign, out)
 				}
