@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/component-base/metrics/testutil"
 )
 
 // TestPanics lets a worker panic, which continues, and a request, whose answer is cut off.
@@ -35,6 +36,9 @@ func TestPanics(t *testing.T) {
 		}, time.Millisecond)
 		if rounds != 2 {
 			t.Errorf("%d rounds, want 2", rounds)
+		}
+		if counted, err := testutil.GetCounterMetricValue(panicCount()); err != nil || counted != 1 {
+			t.Errorf("the metric has %v panics, want 1: %v", counted, err)
 		}
 	})
 	t.Run("listener", func(t *testing.T) {

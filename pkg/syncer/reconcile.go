@@ -109,7 +109,7 @@ func (r *reconciler) reconcile(ctx context.Context, key types.NamespacedName) (t
 func (r *reconciler) scope(ctx context.Context) Scope {
 	return Scope{
 		Context: ctx, Cluster: r.cluster, Now: r.clock.Now(),
-		Virtual: r.virtual.reader, Host: r.host.reader, isCopied: r.isCopied,
+		Virtual: r.virtual.reader, Host: r.host.reader, LiveVirtual: r.liveVirtualReader(), isCopied: r.isCopied,
 	}
 }
 

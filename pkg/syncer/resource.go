@@ -38,6 +38,8 @@ type Scope struct {
 	Cluster translate.Cluster
 	// Virtual and Host read from the caches of the two sides.
 	Virtual, Host client.Reader
+	// LiveVirtual reads from the virtual API server, for what a late cache must not decide. Each call is a request.
+	LiveVirtual client.Reader
 	// Now is the time at which the reconcile began.
 	Now time.Time
 	// Loaded is what the kind's Load returned, nil if it has none. [Loaded] reads it.

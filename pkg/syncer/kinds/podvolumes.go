@@ -35,8 +35,10 @@ func (p *pods) awaitsVolumeClaims(s syncer.Scope, virtual *corev1.Pod) (bool, er
 	return false, err
 }
 
-// checkVolumes returns an error for a pod that would get the volume of another claim.
+// checkVolumes returns an error for a pod that would get the volume of another claim. It is called right before the pod is
+// created on the host. So it goes by the API server: the cache may still show a claim that was deleted and created again.
 func (p *pods) checkVolumes(s syncer.Scope, virtual *corev1.Pod) error {
+	s.Virtual = s.LiveVirtual
 	claims, err := p.newClaims(s, virtual)
 	for _, claim := range claims {
 		if claim.problem != "" {
