@@ -36,6 +36,7 @@ spec:
 // TestServiceAccounts runs a pod as the copy of its service account, with the permissions and
 // the fence of the chart. The copy has the annotations that the operator allows.
 func TestServiceAccounts(t *testing.T) {
+	t.Parallel()
 	tn := install(t, "accounts", "tenant-accounts", "sync.toHost.serviceAccounts.enabled=true",
 		"sync.toHost.serviceAccounts.annotations.allow={eks.amazonaws.com/*}")
 	tn.apply(runsAsBuilder)

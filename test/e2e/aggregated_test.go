@@ -92,6 +92,7 @@ func awaitGauges(t *testing.T, reached bool) {
 // TestAggregatedAPI syncs a kind that an aggregated API of the host serves, with just the
 // permissions of the chart.
 func TestAggregatedAPI(t *testing.T) {
+	t.Parallel()
 	serveGauges(t)
 	tn := install(t, "gauges", "e2e-aggregated", `sync.toHost.customResources.gauges\.aggregated\.example\.com.enabled=true`)
 	apply := func(manifest string) error {
@@ -106,9 +107,7 @@ func TestAggregatedAPI(t *testing.T) {
 	tn.cannotChange("crd/gauges.aggregated.example.com")
 	host := tn.checkCopy("gauges", "dials")
 
-	if out := tn.kubectl("explain", "gauge.spec.size"); !strings.Contains(out, "Size of the thing.") {
-		t.Errorf("kubectl explain prints %s", out)
-	}
+	tn.explainsGauge()
 	for spec, want := range map[string]string{
 		"{size: 1, colour: red}":          `unknown field "spec.colour"`,
 		"{size: large}":                   "must be of type integer",
@@ -139,6 +138,7 @@ func TestAggregatedAPI(t *testing.T) {
 // TestTenantAggregates aggregates an API server of the tenant in the virtual cluster, with the
 // default settings.
 func TestTenantAggregates(t *testing.T) {
+	t.Parallel()
 	tn := install(t, "aggregating", "e2e-aggregating")
 	tn.apply(gaugeServer)
 	tn.await("condition=Available", "apiservice/v1.aggregated.example.com")
@@ -147,7 +147,17 @@ func TestTenantAggregates(t *testing.T) {
 	if got := tn.kubectl("get", "gauges", "-o", "name"); strings.TrimSpace(got) != "gauge.aggregated.example.com/one" {
 		t.Errorf("the gauges are %q", got)
 	}
-	if out := tn.kubectl("explain", "gauge.spec.size"); !strings.Contains(out, "Size of the thing.") {
-		t.Errorf("kubectl explain prints %s", out)
-	}
+	tn.explainsGauge()
+}
+
+// explainsGauge waits until kubectl explains a field of a gauge.
+func (tn *tenant) explainsGauge() {
+	tn.t.Helper()
+	eventually(tn.t, "kubectl explain", func(context.Context) error {
+		out, err := tn.command("explain", "gauge.spec.size").CombinedOutput()
+		if err != nil || !strings.Contains(string(out), "Size of the thing.") {
+			return fmt.Errorf("it prints %s: %w", out, err)
+		}
+		return nil
+	})
 }

@@ -18,6 +18,7 @@ import (
 
 // TestApplications runs applications that ask much of a cluster.
 func TestApplications(t *testing.T) {
+	t.Parallel()
 	const hosts = "sync.toHost.pods.rewriteHosts."
 	tn := install(t, "apps", "tenant-apps", hosts+"enabled=true", hosts+"initContainer.image="+testImage)
 	t.Run("Database", func(t *testing.T) { testDatabase(t, tn.in(t)) })

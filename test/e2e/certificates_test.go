@@ -104,10 +104,10 @@ global: {leaderElection: {namespace: e2e-cert-manager}}
 	return authority
 }
 
-// TestCertificates runs cert-manager on the host. A tenant asks an issuer of the host for a
+// testCertificates runs cert-manager on the host. A tenant asks an issuer of the host for a
 // certificate and gets the Secret, and an Ingress of the tenant serves it. Neither issuers that
 // the tenant does not see nor host names of others pass.
-func TestCertificates(t *testing.T) {
+func testCertificates(t *testing.T) {
 	authority := startCertManager(t)
 	controller := startIngressController(t, authority)
 	tn := install(t, "certificates", "tenant-certificates", admitsFrom(controllerNamespace),

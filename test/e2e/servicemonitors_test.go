@@ -111,6 +111,7 @@ func requireScraped(t *testing.T, query string, series int) {
 // TestServiceMonitors runs Prometheus on the host by its operator. It scrapes a pod of each tenant,
 // by a ServiceMonitor and by a PodMonitor of the same tenant, and nothing else of the host.
 func TestServiceMonitors(t *testing.T) {
+	t.Parallel()
 	sold := map[string]string{"tenant-monitors": "42", "tenant-monitorsb": "7"}
 	namespaces := slices.Sorted(maps.Keys(sold))
 	startPrometheusOperator(t)

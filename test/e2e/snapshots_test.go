@@ -98,6 +98,7 @@ parameters: {pool: secret}
 // and restores it into a new claim with its data. Then the first claim grows, and keeps its
 // data.
 func TestSnapshotAndGrowth(t *testing.T) {
+	t.Parallel()
 	createSnapshotClasses(t)
 	tn := install(t, "snapshots", "tenant-snapshots", "sync.toHost.volumeSnapshots.enabled=true", "sync.toHost.persistentVolumes.enabled=true",
 		"sync.fromHost.volumeSnapshotClasses.enabled=true", "sync.fromHost.volumeSnapshotClasses.selector.matchLabels.e2e=shown")

@@ -73,7 +73,7 @@ func applyOnHost(t *testing.T, manifest string) {
 // more, is no error.
 func deleteOnHost(t *testing.T, manifest string) {
 	t.Helper()
-	cmd := hostKubectl("delete", "--ignore-not-found", "--timeout=1m", "-f", "-")
+	cmd := hostKubectl("delete", "--ignore-not-found", "--timeout="+patience.String(), "-f", "-")
 	cmd.Stdin = strings.NewReader(manifest)
 	if out, err := cmd.CombinedOutput(); err != nil && !strings.Contains(string(out), "no matches for kind") {
 		t.Errorf("cannot delete on the host: %v: %s", err, out)
@@ -84,7 +84,7 @@ func deleteOnHost(t *testing.T, manifest string) {
 // prints the logs of the pods in it.
 func createHostNamespace(t *testing.T, name string) {
 	t.Helper()
-	_ = hostKubectl("delete", "namespace", name, "--ignore-not-found", "--timeout=1m").Run()
+	_ = hostKubectl("delete", "namespace", name, "--ignore-not-found", "--timeout="+patience.String()).Run()
 	mustRun(t, hostKubectl("create", "namespace", name))
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -98,7 +98,7 @@ func createHostNamespace(t *testing.T, name string) {
 				t.Logf("%s\n%s", strings.Join(cmd.Args, " "), out)
 			}
 		}
-		if out, err := hostKubectl("delete", "namespace", name, "--ignore-not-found", "--timeout=1m").CombinedOutput(); err != nil {
+		if out, err := hostKubectl("delete", "namespace", name, "--ignore-not-found", "--timeout="+patience.String()).CombinedOutput(); err != nil {
 			t.Errorf("cannot delete namespace %s: %v: %s", name, err, out)
 		}
 	})
@@ -112,7 +112,7 @@ func installOnHost(t *testing.T, release, namespace, chart, values string) {
 		t.Fatal(err)
 	}
 	uninstall := func() {
-		_ = helm("uninstall", release, "-n", namespace, "--ignore-not-found", "--wait", "--timeout", "1m").Run()
+		_ = helm("uninstall", release, "-n", namespace, "--ignore-not-found", "--wait", "--timeout", patience.String()).Run()
 	}
 	uninstall()
 	t.Cleanup(uninstall)

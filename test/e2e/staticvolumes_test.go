@@ -86,6 +86,7 @@ spec:
 // TestVolumesMadeByHand binds a tenant's claim to a volume that the operator has made by hand
 // for its class. The tenant gets no volume of another class, and makes none.
 func TestVolumesMadeByHand(t *testing.T) {
+	t.Parallel()
 	t.Cleanup(func() {
 		cmd := hostKubectl("delete", "--ignore-not-found", "--wait=false", "-f", "-")
 		cmd.Stdin = strings.NewReader(hostVolumes)
