@@ -10,6 +10,7 @@ import (
 	"strconv"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apiserver/pkg/admission"
@@ -50,6 +51,8 @@ func (costs) Admit(_ context.Context, a admission.Attributes, o admission.Object
 		violations = slices.Concat(violations, checkRegexes(a), checkParts(a))
 	case hasExpressions(a.GetResource().Group):
 		violations = append(checkRegexes(a), checkParts(a)...)
+	case a.GetResource().GroupResource() == networkingv1.Resource("networkpolicies"):
+		violations, err = checkNamespaceSelectors(a, o)
 	case a.GetOperation() == admission.Create && a.GetResource().GroupResource() == certificatesv1.Resource("certificatesigningrequests"):
 		violations, err = checkKey(a, o)
 	}
@@ -89,6 +92,16 @@ func checkRegexes(a admission.Attributes) []policy.Violation {
 		Detail: "the control plane has them in memory; repeat less, as with {1,1000}, so that they take at most " +
 			strconv.Itoa(maxRegexBytes>>20) + " MiB",
 	}}
+}
+
+// checkNamespaceSelectors denies a NetworkPolicy whose copy would name very many namespaces.
+func checkNamespaceSelectors(a admission.Attributes, o admission.ObjectInterfaces) ([]policy.Violation, error) {
+	after, err := toV1[networkingv1.NetworkPolicy](a.GetObject(), o)
+	if err != nil || a.GetOldObject() == nil {
+		return policy.EvaluateNamespaceSelectors(nil, after), err
+	}
+	before, err := toV1[networkingv1.NetworkPolicy](a.GetOldObject(), o)
+	return policy.EvaluateNamespaceSelectors(before, after), err
 }
 
 // checkKey denies a certificate signing request with a very large key.

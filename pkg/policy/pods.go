@@ -61,6 +61,7 @@ func NewPods(settings v1alpha1.Policies, o PodOptions) *Pods {
 			deviceClassResources,
 			mirrorPods,
 			podQuantities,
+			namespaceSelectors,
 		},
 		limit: pods.MaxGracePeriodSeconds,
 	}

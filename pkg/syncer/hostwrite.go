@@ -23,15 +23,10 @@ func (r *reconciler) writeDown(s Scope, key types.NamespacedName, virtual, host 
 	if err != nil {
 		return r.narrowUnpatched(s, key, host, after, err)
 	}
-	patches, err := hostPatches(host, after)
-	if err != nil {
+	written, change, isDue, err := r.sendDown(s, key, host, after)
+	if !isDue {
 		return err
 	}
-	change, isDue, err := r.checkContest(s, key, host, patches)
-	if err != nil || !isDue {
-		return err
-	}
-	written, err := r.sendReserved(s, host, after, patches)
 	r.recordWritten(Host, key, written)
 	if err == nil && written != nil && r.contests.record(key, change) {
 		r.log.Info("Changes of a copy are undone on the host", "kind", r.kind.name, "key", key, "host", client.ObjectKeyFromObject(host))
@@ -43,6 +38,27 @@ func (r *reconciler) writeDown(s Scope, key types.NamespacedName, virtual, host 
 		r.compared.record(key, virtual, host)
 	}
 	return nil
+}
+
+// sendDown sends the requests that turn host into after, if they are due. It returns what to record after them. The limits of
+// copies come first: to compare what is too large may take more memory than there is.
+func (r *reconciler) sendDown(s Scope, key types.NamespacedName, host, after client.Object) (written client.Object, change uint64, isDue bool, err error) {
+	undo, err := r.reserve(after, writeOptions{})
+	if err != nil {
+		return nil, 0, true, err
+	}
+	patches, err := hostPatches(host, after)
+	if err == nil {
+		change, isDue, err = r.checkContest(s, key, host, patches)
+	}
+	if err != nil || !isDue {
+		undo()
+		return nil, 0, false, err
+	}
+	if written, err = sendPatches(s.Context, r.host.client, host, patches, writeOptions{}); err != nil {
+		undo()
+	}
+	return written, change, true, err
 }
 
 // checkContest reports whether requests to the host are due. They wait if others on the host change the same

@@ -1,12 +1,12 @@
 package translate
 
 import (
+	"encoding/json"
 	"net/netip"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	apilabels "k8s.io/apimachinery/pkg/labels"
 
@@ -90,16 +90,18 @@ func (p policyTranslation) toHostIngress(rule networkingv1.NetworkPolicyIngressR
 	if peers := p.podPeers(rule.From); len(peers) > 0 {
 		allow(peers, rule.Ports)
 	}
-	exposed := p.exposedPorts()
-	for _, block := range ipBlocksOf(rule.From) {
-		for _, operator := range p.Workload.Ingress {
-			ports, ok := intersectPorts(rule.Ports, operator.Ports, keepTenantPort)
-			if peers := intersectPeers(block, operator.From); ok && (len(peers) > 0 || block == nil && len(operator.From) == 0) {
-				allow(peers, ports)
-			}
+	blocks := ipBlocksOf(rule.From)
+	if len(blocks) == 0 {
+		return rules
+	}
+	for _, operator := range p.Workload.Ingress {
+		if peers, ports, ok := intersectRules(blocks, operator.From, rule.Ports, operator.Ports, keepTenantPort); ok {
+			allow(peers, ports)
 		}
-		if ports, ok := intersectPorts(rule.Ports, exposed, keepTenantPort); ok && len(exposed) > 0 {
-			allow(blockPeer(block), ports)
+	}
+	if exposed := p.exposedPorts(); len(exposed) > 0 {
+		if peers, ports, ok := intersectRules(blocks, nil, rule.Ports, exposed, keepTenantPort); ok {
+			allow(peers, ports)
 		}
 	}
 	return rules
@@ -122,12 +124,13 @@ func (p policyTranslation) toHostEgress(rule networkingv1.NetworkPolicyEgressRul
 		block := public.Block()
 		allowed = append([]networkingv1.NetworkPolicyEgressRule{{To: blockPeer(&block)}}, allowed...)
 	}
-	for _, block := range ipBlocksOf(rule.To) {
-		for _, operator := range allowed {
-			ports, ok := intersectPorts(rule.Ports, operator.Ports, dropPort)
-			if peers := intersectPeers(block, operator.To); ok && (len(peers) > 0 || block == nil && len(operator.To) == 0) {
-				allow(peers, ports)
-			}
+	blocks := ipBlocksOf(rule.To)
+	if len(blocks) == 0 {
+		return rules
+	}
+	for _, operator := range allowed {
+		if peers, ports, ok := intersectRules(blocks, operator.To, rule.Ports, operator.Ports, dropPort); ok {
+			allow(peers, ports)
 		}
 	}
 	return rules
@@ -270,9 +273,15 @@ func NarrowPolicy(host, wanted *networkingv1.NetworkPolicy) {
 	host.Spec.Egress = keepRules(host.Spec.Egress, wanted.Spec.Egress)
 }
 
-// keepRules returns the rules that are wanted.
+// keepRules returns the rules that are wanted. It looks each one up by its text: a tenant may have many thousands.
 func keepRules[T any](rules, wanted []T) []T {
-	return slices.DeleteFunc(slices.Clone(rules), func(rule T) bool {
-		return !slices.ContainsFunc(wanted, func(w T) bool { return equality.Semantic.DeepEqual(rule, w) })
-	})
+	text := func(rule T) string {
+		data, _ := json.Marshal(rule) //nolint:errchkjson // A rule has only texts and numbers.
+		return string(data)
+	}
+	isWanted := make(map[string]bool, len(wanted))
+	for _, rule := range wanted {
+		isWanted[text(rule)] = true
+	}
+	return slices.DeleteFunc(slices.Clone(rules), func(rule T) bool { return !isWanted[text(rule)] })
 }

@@ -1,6 +1,7 @@
 package translate
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"testing"
@@ -120,6 +121,38 @@ func checkOutside(t *rapid.T, cluster Cluster, peer networkingv1.NetworkPolicyPe
 		if !outer.Contains(inner.Addr()) || inner.Bits() <= outer.Bits() {
 			t.Fatalf("the API server refuses %s as a part of %s", except, peer.IPBlock.CIDR)
 		}
+	}
+}
+
+// TestNetworkPolicyStaysSmall checks that a copy is not the product of the blocks and the ports of its original.
+func TestNetworkPolicyStaysSmall(t *testing.T) {
+	t.Parallel()
+	const many = 300
+	var ports []networkingv1.NetworkPolicyPort
+	var peers []networkingv1.NetworkPolicyPeer
+	for i := range many {
+		ports = append(ports, networkingv1.NetworkPolicyPort{Port: new(intstr.FromString(fmt.Sprintf("p%d", i)))})
+		peers = append(peers, networkingv1.NetworkPolicyPeer{IPBlock: &networkingv1.IPBlock{CIDR: fmt.Sprintf("1.0.%d.%d/32", i/256, i%256)}})
+	}
+	in := PolicyInput{
+		Cluster: Cluster{UID: "uid"}, Workload: v1alpha1.Default().Policies.NetworkPolicy.Workload,
+		Services: []corev1.Service{{Spec: corev1.ServiceSpec{
+			Type: corev1.ServiceTypeNodePort, Selector: map[string]string{"app": "web"}, Ports: []corev1.ServicePort{{Port: 80, TargetPort: intstr.FromInt32(8080)}},
+		}}},
+	}
+	spec := NetworkPolicy(in, &networkingv1.NetworkPolicy{Spec: networkingv1.NetworkPolicySpec{
+		Egress:  []networkingv1.NetworkPolicyEgressRule{{To: peers, Ports: ports}},
+		Ingress: []networkingv1.NetworkPolicyIngressRule{{From: peers, Ports: ports}},
+	}})
+	total := 0
+	for _, rule := range spec.Egress {
+		total += len(rule.To) + len(rule.Ports)
+	}
+	for _, rule := range spec.Ingress {
+		total += len(rule.From) + len(rule.Ports)
+	}
+	if total < 2*many || total > 10*many {
+		t.Errorf("the copy has %d peers and ports, want about %d", total, 4*many)
 	}
 }
 

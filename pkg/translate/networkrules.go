@@ -32,6 +32,21 @@ func blockPeer(block *networkingv1.IPBlock) []networkingv1.NetworkPolicyPeer {
 	return []networkingv1.NetworkPolicyPeer{{IPBlock: block}}
 }
 
+// intersectRules returns what a rule of the tenant and one of the operator have in common. ok is false if that is nothing. All
+// blocks are in one list of peers, as one rule per block would repeat the ports.
+func intersectRules(
+	blocks []*networkingv1.IPBlock, operatorPeers []networkingv1.NetworkPolicyPeer, tenantPorts, operatorPorts []networkingv1.NetworkPolicyPort, mixed mixedPorts,
+) (peers []networkingv1.NetworkPolicyPeer, ports []networkingv1.NetworkPolicyPort, ok bool) {
+	if ports, ok = intersectPorts(tenantPorts, operatorPorts, mixed); !ok {
+		return nil, nil, false
+	}
+	for _, block := range blocks {
+		peers = append(peers, intersectPeers(block, operatorPeers)...)
+	}
+	hasAll := slices.Contains(blocks, nil) && len(operatorPeers) == 0
+	return peers, ports, len(peers) > 0 || hasAll
+}
+
 // intersectPeers returns the part of the operator's peers that the tenant's IP block covers. A
 // nil block covers all of them. The addresses of pods are not known here, so a block never
 // covers a selector.
@@ -103,10 +118,12 @@ func intersectPorts(tenant, operator []networkingv1.NetworkPolicyPort, mixed mix
 		return tenant, true
 	}
 	var both []networkingv1.NetworkPolicyPort
+	isKnown := map[portKey]bool{}
 	for _, a := range tenant {
 		for _, b := range operator {
 			port, ok := intersectPort(a, b, mixed)
-			if ok && !slices.ContainsFunc(both, func(p networkingv1.NetworkPolicyPort) bool { return equalPort(p, port) }) {
+			if key := newPortKey(port); ok && !isKnown[key] {
+				isKnown[key] = true
 				both = append(both, port)
 			}
 		}
@@ -139,12 +156,19 @@ func intersectPort(tenant, operator networkingv1.NetworkPolicyPort, mixed mixedP
 	return port, true
 }
 
-// equalPort reports whether two entries are the same.
-func equalPort(a, b networkingv1.NetworkPolicyPort) bool {
-	if protocolOf(a) != protocolOf(b) || (a.Port == nil) != (b.Port == nil) {
-		return false
+// portKey is equal for entries that are the same.
+type portKey struct {
+	protocol corev1.Protocol
+	hasPort  bool
+	first    intstr.IntOrString
+	last     int32
+}
+
+func newPortKey(p networkingv1.NetworkPolicyPort) portKey {
+	if p.Port == nil {
+		return portKey{protocol: protocolOf(p)}
 	}
-	return a.Port == nil || *a.Port == *b.Port && lastPort(a) == lastPort(b)
+	return portKey{protocol: protocolOf(p), hasPort: true, first: *p.Port, last: lastPort(p)}
 }
 
 // allowsPort reports whether the ports of a rule contain a port, by its name or one of its
