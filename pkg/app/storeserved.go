@@ -110,6 +110,15 @@ func (a *builtApp) patchStoreLocation(ctx context.Context) error {
 	return err
 }
 
+// storeVersion returns the version that the store has now, empty if it is not known.
+func (a *builtApp) storeVersion(ctx context.Context) (string, error) {
+	revision, err := a.store.served.CurrentRevision(ctx)
+	if err != nil || revision == 0 {
+		return "", err
+	}
+	return strconv.FormatInt(revision, 10), nil
+}
+
 // openedVersion returns the version at which this process has opened the store, and the one that the anchor
 // recorded before. Both are empty if one of them is not known, as while the host is away.
 func (a *builtApp) openedVersion() (opened, recorded string) {

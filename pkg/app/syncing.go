@@ -56,6 +56,7 @@ func (a *builtApp) newSession(o sessionOptions) (*session, error) {
 		MayWrite:         func() error { return a.maySessionWrite(s) },
 		Restore:          a.store.served.Restore,
 		Opened:           a.openedVersion,
+		StoreVersion:     a.storeVersion,
 		Standby:          o.standby,
 		Leftovers:        leftovers(a.values),
 	})

@@ -58,6 +58,25 @@ func (s *Served) Restore() string { return s.restore }
 // is 0 before.
 func (s *Served) Revision() int64 { return s.revision }
 
+// systemKey is a key that each store of a virtual cluster has.
+const systemKey = contentPrefix + "namespaces/kube-system"
+
+// CurrentRevision returns the revision that the store has now, 0 if that is not known. Only a store that somebody has put back
+// to an earlier state has a lower one than before.
+func (s *Served) CurrentRevision(ctx context.Context) (int64, error) {
+	select {
+	case <-s.opened:
+	default:
+		return 0, nil
+	}
+	// kine answers from memory for a key that does not exist.
+	got, err := s.client.Get(ctx, systemKey, clientv3.WithKeysOnly())
+	if err != nil || len(got.Kvs) == 0 {
+		return 0, err
+	}
+	return got.Header.Revision, nil
+}
+
 // Start moves the store if it has to, and opens it.
 func (s *Served) Start(ctx context.Context) (*kubernetes.Client, error) {
 	if s.Mover != nil {

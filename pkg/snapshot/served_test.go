@@ -2,14 +2,19 @@ package snapshot
 
 import (
 	"context"
+	"database/sql"
 	"errors"
+	"fmt"
+	"path/filepath"
 	"testing"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/client/v3/kubernetes"
 	testingclock "k8s.io/utils/clock/testing"
 
 	"github.com/sublet-dev/sublet/pkg/storage"
+	"github.com/sublet-dev/sublet/test/databases"
 )
 
 // TestAdmit opens a store in every state that a move can leave it in.
@@ -196,5 +201,50 @@ func TestServedMoves(t *testing.T) {
 	want := "cannot move from STRANGER: the store of this virtual cluster is HERE; set controlPlane.backingStore.moveFrom to it"
 	if err := stranger.move(t.Context()); message(err) != want {
 		t.Errorf("move from a stranger: got %v, want %s", err, want)
+	}
+}
+
+// TestCurrentRevision puts a database back to an earlier state while it is open.
+func TestCurrentRevision(t *testing.T) {
+	databases.SkipUnderRace(t)
+	t.Parallel()
+	folder := t.TempDir()
+	served := NewServed(storage.SQLite(folder), "HERE")
+	if revision, err := served.CurrentRevision(t.Context()); err != nil || revision != 0 {
+		t.Errorf("before the start: %d, %v", revision, err)
+	}
+	client, err := served.Start(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer served.Stop()
+	put := func(key string) int64 {
+		response, err := client.Kubernetes.OptimisticPut(t.Context(), key, []byte("x"), 0, kubernetes.PutOptions{})
+		if err != nil || !response.Succeeded {
+			t.Fatalf("put %s: %v", key, err)
+		}
+		return response.Revision
+	}
+	earlier := put(systemKey)
+	for i := range 5 {
+		put(fmt.Sprintf("/registry/pods/%d", i))
+	}
+	if revision, err := served.CurrentRevision(t.Context()); err != nil || revision != earlier+5 {
+		t.Errorf("got %d, want %d: %v", revision, earlier+5, err)
+	}
+	files, err := filepath.Glob(filepath.Join(folder, "*.db"))
+	if err != nil || len(files) != 1 {
+		t.Fatal(files, err)
+	}
+	database, err := sql.Open("sqlite", files[0]+"?_pragma=busy_timeout(10000)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = database.Close() }()
+	if _, err := database.ExecContext(t.Context(), "DELETE FROM kine WHERE id > ?", earlier); err != nil {
+		t.Fatal(err)
+	}
+	if revision, err := served.CurrentRevision(t.Context()); err != nil || revision != earlier {
+		t.Errorf("after the database was put back: got %d, want %d: %v", revision, earlier, err)
 	}
 }

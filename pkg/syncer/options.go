@@ -1,6 +1,7 @@
 package syncer
 
 import (
+	"context"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -38,6 +39,9 @@ type Options struct {
 	// Opened returns the version of the virtual store when this process opened it, and the one that the
 	// anchor recorded then. Both are empty if they are not known. Default: they are not.
 	Opened func() (opened, recorded string)
+	// StoreVersion returns the version that the virtual store has now, empty if it is not known. It must not come from a
+	// cache. Default: it is not known.
+	StoreVersion func(ctx context.Context) (string, error)
 	// Standby only keeps the caches up to date until Lead is called. Default: the engine leads
 	// as soon as it runs.
 	Standby bool
@@ -81,6 +85,9 @@ func withDefaults(options Options) Options {
 	}
 	if options.Opened == nil {
 		options.Opened = func() (opened, recorded string) { return "", "" }
+	}
+	if options.StoreVersion == nil {
+		options.StoreVersion = func(context.Context) (string, error) { return "", nil }
 	}
 	if options.Log.GetSink() == nil {
 		options.Log = klog.Background().WithName("syncer")

@@ -52,6 +52,9 @@ type storeGuard struct {
 	// anchor recorded then. Both are empty if they are not known. A start writes to the store, which may
 	// hide that it is an older one.
 	opened func() (opened, recorded string)
+	// current returns the version that the virtual store has now, empty if it is not known. It comes from no cache: a cache
+	// does not see that somebody has put the store back to an earlier state.
+	current func(ctx context.Context) (string, error)
 	// onRelease is called when what was on hold may continue.
 	onRelease func()
 	wake      chan struct{} // ends the pause of run
@@ -75,7 +78,8 @@ const reasonNotCompared = "the virtual store has not been compared with the reco
 func newStoreGuard(virtual, host client.Client, cluster translate.Cluster, c clock.Clock, log logr.Logger) *storeGuard {
 	return &storeGuard{
 		virtual: virtual, host: host, cluster: cluster, clock: c, log: log,
-		mayWrite: func() error { return nil }, restore: func() string { return "" }, opened: func() (string, string) { return "", "" }, onRelease: func() {}, reason: reasonNotCompared,
+		mayWrite: func() error { return nil }, restore: func() string { return "" }, opened: func() (string, string) { return "", "" },
+		current: func(context.Context) (string, error) { return "", nil }, onRelease: func() {}, reason: reasonNotCompared,
 		wake: make(chan struct{}, 1),
 	}
 }
@@ -155,8 +159,8 @@ func (g *storeGuard) run(ctx context.Context) {
 	}
 }
 
-// check records the progress of the store. While deletes are on hold, it compares the store with
-// the recorded one instead. It does nothing while this replica must not write.
+// check records the progress of the store, unless somebody has put it back to an earlier state. While deletes are on hold,
+// it compares the store with the recorded one instead. It does nothing while this replica must not write.
 func (g *storeGuard) check(ctx context.Context) error {
 	if g.isBarred() {
 		return nil
@@ -164,10 +168,35 @@ func (g *storeGuard) check(ctx context.Context) error {
 	if g.unbar() {
 		g.onRelease()
 	}
-	if g.onHold() == "" {
-		return g.recordProgress(ctx)
+	if g.onHold() != "" {
+		return g.compareStore(ctx)
 	}
-	return g.compareStore(ctx)
+	if isBack, err := g.findPutBack(ctx); err != nil || isBack {
+		return err
+	}
+	return g.recordProgress(ctx)
+}
+
+// findPutBack reports whether the store was put back to an earlier state while it is open, as by a restore of its database.
+// It then holds deletes and records that on the anchor: what the tenant writes next hides it.
+func (g *storeGuard) findPutBack(ctx context.Context) (bool, error) {
+	g.mu.Lock()
+	uid, reached := g.uid, g.reached // Before the read: the store only grows.
+	g.mu.Unlock()
+	version, err := g.current(ctx)
+	if err != nil {
+		return false, fmt.Errorf("cannot read the version of the virtual store: %w", err)
+	}
+	if version == "" || reached == "" || newerRevision(version, reached) == version {
+		return false, nil
+	}
+	g.mu.Lock()
+	g.reason = fmt.Sprintf("the virtual store is at version %s, and was at %s, as after a restore", version, reached)
+	g.recorded = reached
+	reason := g.reason
+	g.mu.Unlock()
+	g.log.Info("Deletes on the host are on hold until the store is accepted", "reason", reason)
+	return true, g.patchAnchor(ctx, map[string]any{labels.Store: lostStore(uid, reached), labels.StoreRevision: reached})
 }
 
 // compareStore compares the store with the recorded one. If they match, or the operator accepts the

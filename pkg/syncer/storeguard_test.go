@@ -1,6 +1,7 @@
 package syncer
 
 import (
+	"context"
 	"strings"
 	"testing"
 
@@ -178,5 +179,34 @@ func TestStoreGuardRecordsProgressOnly(t *testing.T) {
 	got := host.get(&corev1.ConfigMap{}, types.NamespacedName{Namespace: "tenant", Name: "shop-anchor"}).GetAnnotations()[labels.StoreRevision]
 	if got != "90" {
 		t.Errorf("The newest version that was seen must be recorded, got %q", got)
+	}
+}
+
+// TestStoreGuardFindsRestoreInPlace puts the store back to an earlier state while the engine runs. What is written next hides
+// it from the next start, but for what the anchor records.
+func TestStoreGuardFindsRestoreInPlace(t *testing.T) {
+	t.Parallel()
+	c := clocktesting.NewFakeClock(testStart())
+	virtual := newFakeServer("virtual", c, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "kube-system", UID: "store-1"}})
+	host := newFakeServer("host", c, anchorWith(nil))
+	g := newStoreGuard(virtual, host, testCluster(), c, logr.Discard())
+	version := "100"
+	g.current = func(context.Context) (string, error) { return version, nil }
+	for range 2 { // The first check compares.
+		if err := g.check(t.Context()); err != nil || g.onHold() != "" {
+			t.Fatal(err, g.onHold())
+		}
+		g.observeRevision("100")
+	}
+	version = "60"
+	if err := g.check(t.Context()); err != nil || !strings.Contains(g.onHold(), "is at version 60, and was at 100") {
+		t.Errorf("%v, on hold because %q", err, g.onHold())
+	}
+
+	virtual.version = 150
+	next := newStoreGuard(virtual, host, testCluster(), c, logr.Discard())
+	next.opened = func() (opened, recorded string) { return "140", "100" }
+	if err := next.check(t.Context()); err != nil || !strings.Contains(next.onHold(), "older than the recorded 100") {
+		t.Errorf("the next start releases all deletes: %v, %q", err, next.onHold())
 	}
 }
