@@ -68,11 +68,12 @@ func HostEndpoints(o Options) syncer.Resource[*discoveryv1.EndpointSlice, *corev
 		Also: []syncer.Watch{{Side: syncer.Virtual, Object: &corev1.Service{}, StatusBlind: true, Keys: ownKey}},
 	}
 	resource.Want = func(s syncer.Scope, virtual *discoveryv1.EndpointSlice, host *corev1.Endpoints) (bool, error) { //nolint:staticcheck // as above
-		_, ok, err := copyOfHostService(s, o.Replicate.FromHost, host)
+		service, ok, err := copyOfHostService(s, o.Replicate.FromHost, host)
 		if err != nil || !ok {
 			return false, err
 		}
-		return virtual == nil || translate.IsOfHostObject(virtual, host), nil
+		// A slice whose addresses change their type is made again.
+		return virtual == nil || translate.IsOfHostObject(virtual, host) && virtual.AddressType == addressTypeOf(host, service, virtual), nil
 	}
 	resource.Up = func(s syncer.Scope, host *corev1.Endpoints, virtual *discoveryv1.EndpointSlice) error { //nolint:staticcheck // as above
 		service, ok, err := copyOfHostService(s, o.Replicate.FromHost, host)
@@ -90,7 +91,7 @@ func HostEndpoints(o Options) syncer.Resource[*discoveryv1.EndpointSlice, *corev
 func fillSliceFromHost(host *corev1.Endpoints, service *corev1.Service, virtual *discoveryv1.EndpointSlice) { //nolint:staticcheck // See [HostEndpoints].
 	virtual.Labels = map[string]string{discoveryv1.LabelServiceName: service.Name, discoveryv1.LabelManagedBy: labels.Domain}
 	virtual.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Service", Name: service.Name, UID: service.UID}}
-	virtual.AddressType = discoveryv1.AddressTypeIPv4
+	virtual.AddressType = addressTypeOf(host, service, virtual)
 	virtual.Endpoints, virtual.Ports = nil, nil
 	if len(host.Subsets) == 0 {
 		return
@@ -104,9 +105,6 @@ func fillSliceFromHost(host *corev1.Endpoints, service *corev1.Service, virtual 
 	}
 	add := func(addresses []corev1.EndpointAddress, conditions discoveryv1.EndpointConditions) {
 		for _, address := range addresses {
-			if translate.IsIPv6(address.IP) {
-				virtual.AddressType = discoveryv1.AddressTypeIPv6
-			}
 			endpoint := discoveryv1.Endpoint{Addresses: []string{address.IP}, Conditions: conditions}
 			if address.Hostname != "" {
 				// The pods of a StatefulSet have names of their own below a headless Service.
@@ -117,6 +115,27 @@ func fillSliceFromHost(host *corev1.Endpoints, service *corev1.Service, virtual 
 	}
 	add(subset.Addresses, discoveryv1.EndpointConditions{Ready: new(true)})
 	add(subset.NotReadyAddresses, discoveryv1.EndpointConditions{Ready: new(false)})
+}
+
+// addressTypeOf returns the type of the addresses of an original. Without addresses it is that of the copy, which cannot
+// change, or the first one of the Service.
+func addressTypeOf(host *corev1.Endpoints, service *corev1.Service, virtual *discoveryv1.EndpointSlice) discoveryv1.AddressType { //nolint:staticcheck // See [HostEndpoints].
+	var addresses []corev1.EndpointAddress
+	for _, subset := range host.Subsets {
+		addresses = slices.Concat(addresses, subset.Addresses, subset.NotReadyAddresses)
+	}
+	switch {
+	case len(addresses) > 0 && translate.IsIPv6(addresses[0].IP):
+		return discoveryv1.AddressTypeIPv6
+	case len(addresses) > 0:
+		return discoveryv1.AddressTypeIPv4
+	case virtual.AddressType != "":
+		return virtual.AddressType
+	case len(service.Spec.IPFamilies) > 0 && service.Spec.IPFamilies[0] == corev1.IPv6Protocol:
+		return discoveryv1.AddressTypeIPv6
+	default:
+		return discoveryv1.AddressTypeIPv4
+	}
 }
 
 // HostEndpointPolicies creates a host NetworkPolicy for each slice of [HostEndpoints]. It lets the

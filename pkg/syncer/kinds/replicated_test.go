@@ -199,3 +199,19 @@ func running(o Options) map[string]bool {
 	}
 	return names
 }
+
+// TestEndpointsKeepTheirFamily checks that an update without addresses never changes their type, which no API server allows.
+func TestEndpointsKeepTheirFamily(t *testing.T) {
+	t.Parallel()
+	service := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "db"}, Spec: corev1.ServiceSpec{IPFamilies: []corev1.IPFamily{corev1.IPv6Protocol}}}
+	some := &corev1.Endpoints{Subsets: []corev1.EndpointSubset{{Addresses: []corev1.EndpointAddress{{IP: "fd00::5"}}}}} //nolint:staticcheck // See [HostEndpoints].
+	for name, order := range map[string][]*corev1.Endpoints{"scaled to 0": {some, {}}, "empty at first": {{}, some}} {  //nolint:staticcheck // See [HostEndpoints].
+		slice := &discoveryv1.EndpointSlice{}
+		fillSliceFromHost(order[0], service, slice)
+		before := slice.AddressType
+		fillSliceFromHost(order[1], service, slice)
+		if before != discoveryv1.AddressTypeIPv6 || slice.AddressType != before {
+			t.Errorf("%s: the type is %s and becomes %s", name, before, slice.AddressType)
+		}
+	}
+}
