@@ -19,15 +19,7 @@ import (
 func TestSQLiteStartsOnFullVolume(t *testing.T) {
 	databases.SkipUnderRace(t)
 	t.Parallel()
-	volume := t.TempDir()
-	if err := unix.Mount("tmpfs", volume, "tmpfs", 0, "size=256m"); err != nil {
-		t.Skipf("cannot mount a volume here: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(volume, unix.MNT_DETACH); err != nil {
-			t.Error(err)
-		}
-	})
+	volume := mountVolume(t, "256m")
 	open := func() *Kine {
 		store := SQLite(filepath.Join(volume, "sqlite"))
 		store.Reserve = 32 * mib
@@ -53,6 +45,46 @@ func TestSQLiteStartsOnFullVolume(t *testing.T) {
 	if err != nil || !response.Succeeded {
 		t.Errorf("a delete on a full volume: %t, %v", response.Succeeded, err)
 	}
+}
+
+// TestEtcdStartsOnFullVolume fills the volume of an embedded store while it is stopped. It starts again, and keys can be
+// deleted.
+func TestEtcdStartsOnFullVolume(t *testing.T) {
+	t.Parallel()
+	volume := mountVolume(t, "800m")
+	dir := filepath.Join(volume, "etcd")
+	reserves := func(e *Etcd) { e.Reserve = 160 * mib }
+	store, client := startEtcd(t, dir, reserves)
+	revision := mustPut(t, client, "/registry/a", strings.Repeat("x", mib), 0)
+	eventually(t, func() string {
+		if _, err := os.Stat(filepath.Join(dir, "reserve")); err != nil {
+			return err.Error()
+		}
+		return ""
+	})
+	store.Stop()
+	fillVolume(t, filepath.Join(volume, "somebody's file"))
+
+	_, client = startEtcd(t, dir, reserves)
+	response, err := client.Kubernetes.OptimisticDelete(t.Context(), "/registry/a", revision, kubernetes.DeleteOptions{})
+	if err != nil || !response.Succeeded {
+		t.Errorf("a delete on a full volume: %t, %v", response.Succeeded, err)
+	}
+}
+
+// mountVolume returns a volume of that size in memory.
+func mountVolume(t *testing.T, size string) string {
+	t.Helper()
+	volume := t.TempDir()
+	if err := unix.Mount("tmpfs", volume, "tmpfs", 0, "size="+size); err != nil {
+		t.Skipf("cannot mount a volume here: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(volume, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	return volume
 }
 
 // fillVolume writes to a file until its volume is full.
