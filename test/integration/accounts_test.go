@@ -2,6 +2,7 @@ package integration
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -47,6 +48,13 @@ func TestAccountsOnTheHost(t *testing.T) {
 	r.bindHostPod(t, "builder-0")
 	await.Until(t, "pseudo node of the pod", func(ctx context.Context) error {
 		return r.virtual.client.Get(ctx, client.ObjectKey{Name: r.namespace}, &corev1.Node{})
+	})
+	await.Until(t, "pseudo node right after an event", func(ctx context.Context) error {
+		synced, err := syncedKinds()
+		if err != nil || slices.Contains(synced, "pseudonodes") {
+			return err
+		}
+		return errors.Join(errors.New("not yet"), r.virtual.client.Delete(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: r.namespace}}))
 	})
 	var events corev1.EventList
 	await.Until(t, "Event of the host about the pod", func(ctx context.Context) error {
