@@ -59,7 +59,7 @@ databases: ## Install the database servers that tests start, if this is root on 
 RACE_CACHE ?= $(shell $(GO) env GOCACHE)-race
 .PHONY: race
 race: databases ## The same with the race detector (needs a C compiler), the engine's property tests among them
-	packages="$$(printf '%s\n' "$(LIGHT)" | grep -v /chart$$)"; [ -n "$$packages" ] && CGO_ENABLED=1 GOCACHE=$(RACE_CACHE) $(GO) test -race -timeout 20m $$packages $(ARGS)
+	packages="$$(printf '%s\n' "$(LIGHT)" | grep -v /chart$$)"; [ -n "$$packages" ] && CGO_ENABLED=1 GOCACHE=$(RACE_CACHE) $(GO) test -race -timeout 10m $$packages $(ARGS)
 
 bin/helm: go.mod
 	$(GO) build -o $@ helm.sh/helm/v4/cmd/helm

@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"sigs.k8s.io/yaml"
 )
 
 // linkTarget finds the target of a Markdown link, without its anchor.
@@ -63,6 +65,32 @@ func TestPagesNameTests(t *testing.T) {
 			if sub := match[2]; !found || sub != "" && !strings.Contains(tests.String(), `"`+sub+`"`) {
 				t.Errorf("%s names the test %s, which does not exist", page, match[0])
 			}
+		}
+	}
+}
+
+// TestSecurityNamesPolicies checks that the page names each policy among the settings that weaken what it promises.
+func TestSecurityNamesPolicies(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("docs/SECURITY.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile("chart/values.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var values struct {
+		Policies map[string]any `json:"policies"`
+	}
+	if err := yaml.Unmarshal(text, &values); err != nil || len(values.Policies) == 0 {
+		t.Fatalf("no policies: %v", err)
+	}
+	_, settings, _ := strings.Cut(string(page), "## Settings that weaken it")
+	delete(values.Policies, "readOnly") // It weakens nothing.
+	for policy := range values.Policies {
+		if !strings.Contains(settings, "`policies."+policy) {
+			t.Errorf("docs/SECURITY.md does not name policies.%s among the settings", policy)
 		}
 	}
 }

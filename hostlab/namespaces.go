@@ -108,6 +108,7 @@ func (l *local) connectNode(ctx context.Context) error {
 		exec.CommandContext(ctx, "ip", "addr", "add", machineIP+"/24", "dev", linkName),
 		exec.CommandContext(ctx, "ip", "link", "set", linkName, "up"),
 		l.nodeCommand(ctx, "ip", "addr", "add", nodeIP+"/24", "dev", "eth0"),
+		l.nodeCommand(ctx, "ip", "addr", "add", metadataIP+"/32", "dev", "lo"),
 		l.nodeCommand(ctx, "ip", "link", "set", "eth0", "up"),
 		// Packets for all other addresses end at the machine.
 		l.nodeCommand(ctx, "ip", "route", "add", "default", "via", machineIP),

@@ -66,8 +66,9 @@ const (
 	linkName   = "sublet0"
 	cgroupName = "sublet-host"
 
-	machineIP    = "10.99.0.1" // our end of the veth, in the machine's network
-	nodeIP       = "10.99.0.2" // the node's end
+	machineIP    = "10.99.0.1"       // our end of the veth, in the machine's network
+	nodeIP       = "10.99.0.2"       // the node's end
+	metadataIP   = "169.254.169.254" // of the node too, where clouds have their metadata service
 	podCIDR      = "10.244.0.0/16"
 	nodePodCIDR  = "10.244.0.0/23"
 	nodePodBits  = "23"

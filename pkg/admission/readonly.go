@@ -22,7 +22,8 @@ type readOnlyPlugin struct {
 }
 
 // ReadOnly returns the admission plugin of a virtual cluster that an operator has made
-// read-only. It denies creates and updates, and allows reads and deletes.
+// read-only. It denies creates and updates, and sessions and proxies, by which a tenant may do
+// anything in a pod. It allows reads and deletes.
 //
 // What ends an object is allowed too: evictions, and changes of an object that is being
 // deleted. The control plane's own parts are exempt. Its controllers act for the
@@ -34,7 +35,7 @@ func ReadOnly(options ReadOnlyOptions) admission.Interface {
 		options.InternalUser = func(context.Context) (string, bool) { return "", false }
 	}
 	return &readOnlyPlugin{
-		Handler:      admission.NewHandler(admission.Create, admission.Update),
+		Handler:      admission.NewHandler(admission.Create, admission.Update, admission.Connect),
 		internalUser: options.InternalUser,
 	}
 }
@@ -58,7 +59,7 @@ func (p *readOnlyPlugin) Validate(ctx context.Context, a admission.Attributes, o
 	return p.Admit(ctx, a, o)
 }
 
-// allows reports whether a create or an update passes.
+// allows reports whether a create, an update or a connection passes.
 func (p *readOnlyPlugin) allows(ctx context.Context, a admission.Attributes) bool {
 	if isReview(a) || isEviction(a) || endsObject(a) {
 		return true
@@ -67,7 +68,7 @@ func (p *readOnlyPlugin) allows(ctx context.Context, a admission.Attributes) boo
 	switch {
 	case !internal:
 		return false
-	case !isController(user), a.GetOperation() == admission.Update, a.GetSubresource() != "":
+	case !isController(user), a.GetOperation() != admission.Create, a.GetSubresource() != "":
 		return true
 	}
 	resource := a.GetResource().Resource

@@ -56,6 +56,8 @@ func TestReadOnly(t *testing.T) {
 		{"a token is a new permission", "", request(admission.Create, core("serviceaccounts"), "token", nil), true},
 		{"an Event of a tenant takes room", "", request(admission.Create, core("events"), "", nil), true},
 		{"a lease of a tenant too", "", request(admission.Update, leases, "", existing), true},
+		{"a session is more than a read", "", request(admission.Connect, core("pods"), "exec", nil), true},
+		{"a proxy too", "", request(admission.Connect, core("services"), "proxy", nil), true},
 		{"a review is a read", "", request(admission.Create, reviews, "", nil), false},
 		{"an eviction is a delete", "", request(admission.Create, core("pods"), "eviction", nil), false},
 		{"a finalizer goes with its object", "", request(admission.Update, core("configmaps"), "", terminating), false},

@@ -98,15 +98,13 @@ func TestEveryPodHasAState(t *testing.T) {
 	for virtualName, virtual := range virtualPods() {
 		for hostName, host := range hostPods() {
 			for _, scheduler := range []bool{false, true} {
-				for i, memory := range []string{"", "a", "b", "", "a"} {
-					traces, room := i > 2, i == 1 || i == 3
-					p := ReadPodProgress(PodProgressInput{
-						Virtual: virtual, Host: host, VirtualScheduler: scheduler, MemoryProposal: memory, HasRun: traces, Leaving: traces, SeeksRoom: room,
-					})
+				for _, in := range memories() {
+					in.Virtual, in.Host, in.VirtualScheduler = virtual, host, scheduler
+					p := ReadPodProgress(in)
 					reached[p.State] = true
 					combination := virtualName + " / " + hostName
 					if !slices.Contains(allPodStates(), p.State) {
-						t.Fatalf("%s (scheduler %t, memory %q): state %q has no rows in the tables", combination, scheduler, memory, p.State)
+						t.Fatalf("%s (scheduler %t, memory %q): state %q has no rows in the tables", combination, scheduler, in.MemoryProposal, p.State)
 					}
 					checkProgress(t, combination, scheduler, host, p)
 				}
@@ -118,6 +116,22 @@ func TestEveryPodHasAState(t *testing.T) {
 			t.Errorf("no combination of inputs leads to %s", state)
 		}
 	}
+}
+
+// memories returns every combination of what the state depends on besides both pods and the scheduler.
+func memories() []PodProgressInput {
+	var all []PodProgressInput
+	both := []bool{false, true}
+	for _, proposal := range []string{"", "a", "b"} {
+		for _, hasRun := range both {
+			for _, leaving := range both {
+				for _, seeks := range both {
+					all = append(all, PodProgressInput{MemoryProposal: proposal, HasRun: hasRun, Leaving: leaving, SeeksRoom: seeks})
+				}
+			}
+		}
+	}
+	return all
 }
 
 func allPodStates() []PodState {

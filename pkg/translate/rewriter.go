@@ -131,7 +131,7 @@ func hostAddresses() []hostOnlyText {
 func hostOnly() []hostOnlyText {
 	return []hostOnlyText{
 		{hostAccount, "the account of the virtual cluster"},
-		{hostQuota, "$1 quota of the host: $2"},
+		{hostQuota, "$1 quota of the host: $2. Ask the operator of the host, who sets policies.resourceQuota.quota or another quota"},
 		{hostWebhook, "an admission webhook of the host$1"},
 		{hostWebhookCall, "failed calling a webhook of the host"},
 		{hostPolicy, "a policy of the host$1"},

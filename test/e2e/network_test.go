@@ -21,6 +21,9 @@ metadata: {name: exposed}
 spec: {type: NodePort, selector: {app: web}, ports: [{port: 80, targetPort: http}]}
 `
 
+// metadata is where clouds have a service that gives credentials to a node. Here the kubelet answers.
+const metadata = "169.254.169.254:10250"
+
 // network is a host with two tenants and a pod of the host that no policy holds.
 type network struct {
 	t          *testing.T
@@ -48,10 +51,12 @@ func TestNetworkPolicies(t *testing.T) {
 		{"the API of the host at its Service", n.inOwn, reach(n.api + ":443"), false},
 		{"the API of the host at its node", n.inOwn, reach(n.node + ":6443"), false},
 		{"the kubelet", n.inOwn, reach(n.node + ":10250"), false},
+		{"the metadata service of a cloud", n.inOwn, reach(metadata), false},
 		{"the DNS of the host", n.inOwn, reach(n.node + ":53"), false},
 
 		{"the host reaches its API, so the test can tell", n.inFree, reach(n.api + ":443"), true},
 		{"the host reaches its kubelet, so the test can tell", n.inFree, reach(n.node + ":10250"), true},
+		{"the host reaches its metadata service, so the test can tell", n.inFree, reach(metadata), true},
 		{"a Service on a port of the node, for the host", n.inFree, "timeout 5 wget -qO- http://" + n.node + ":" + n.nodePort, true},
 		{"a pod that nothing exposes, for the host", n.inFree, reach(n.otherPod + ":8080"), false},
 		{"the API of a tenant, for the host", n.inFree, reach(n.otherAPI + ":443"), false},

@@ -286,6 +286,10 @@ func testReadOnly(t *testing.T, tn *tenant) {
 	if err == nil || !strings.Contains(string(out), "policies.readOnly") {
 		t.Errorf("create of a Service: %v\n%s", err, out)
 	}
+	out, err = tn.command("exec", "larger", "--", "true").CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "policies.readOnly") {
+		t.Errorf("exec: %v\n%s", err, out)
+	}
 	tn.kubectl("auth", "can-i", "get", "pods")
 	tn.kubectl("delete", "pod", "larger")
 	tn.kubectl("delete", "configmap", "larger")

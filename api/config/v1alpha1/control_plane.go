@@ -167,7 +167,7 @@ type Scheduling struct {
 // Probes has the probes of the control plane container.
 type Probes struct {
 	// Checks /livez until the API server serves, or until this replica knows that it must not. Then
-	// the others take over.
+	// the others take over. A start in which nothing moves ends by itself, long before this probe.
 	StartupProbe Probe `json:"startupProbe"`
 	// Checks /readyz. With one replica, the Services also route to an unready pod.
 	ReadinessProbe Probe `json:"readinessProbe"`
@@ -184,7 +184,7 @@ type Probe struct {
 	// Default: 3
 	TimeoutSeconds int32 `json:"timeoutSeconds" min:"1" max:"3600"`
 	// Failures in a row after which the probe fails.
-	// Default: startupProbe 300, readinessProbe 3, livenessProbe 3
+	// Default: startupProbe 3600, readinessProbe 3, livenessProbe 3
 	FailureThreshold int32 `json:"failureThreshold" min:"1" max:"100000"`
 }
 

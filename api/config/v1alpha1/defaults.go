@@ -115,7 +115,7 @@ func defaultStatefulSet() StatefulSet {
 			TopologySpreadConstraints: []corev1.TopologySpreadConstraint{},
 		},
 		Probes: Probes{
-			StartupProbe:   Probe{PeriodSeconds: 1, TimeoutSeconds: 3, FailureThreshold: 300},
+			StartupProbe:   Probe{PeriodSeconds: 1, TimeoutSeconds: 3, FailureThreshold: 3600},
 			ReadinessProbe: Probe{PeriodSeconds: 5, TimeoutSeconds: 3, FailureThreshold: 3},
 			LivenessProbe:  Probe{PeriodSeconds: 10, TimeoutSeconds: 3, FailureThreshold: 3},
 		},

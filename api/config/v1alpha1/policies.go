@@ -24,8 +24,8 @@ type Policies struct {
 	Streams Streams `json:"streams"`
 	// Writes to the virtual store.
 	Writes Writes `json:"writes"`
-	// Deny all creates and updates of the tenant and of controllers that act for them. Reads, deletes and
-	// evictions pass, and what runs keeps running.
+	// Deny all creates, updates, sessions and proxies of the tenant, and creates of controllers that act for
+	// them. Reads, deletes and evictions pass, and what runs keeps running.
 	// Default: false
 	ReadOnly bool `json:"readOnly"`
 	// NetworkPolicies that isolate the virtual cluster on the host.

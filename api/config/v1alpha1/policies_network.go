@@ -23,8 +23,9 @@ type NetworkPolicy struct {
 // ControlPlaneNetwork has what may reach the control plane, and what it may reach, in
 // addition to what it needs.
 type ControlPlaneNetwork struct {
-	// Further ingress rules of the NetworkPolicy. By default pods of the namespace reach the API and the
-	// operator port. The API is open to all if controlPlane.service.spec.type is not ClusterIP.
+	// Further ingress rules of the NetworkPolicy. By default the tenant's pods and pods of no tenant in the
+	// namespace reach the API, and the latter the operator port. The API is open to all if
+	// controlPlane.service.spec.type is not ClusterIP.
 	// Default: []
 	Ingress []networkingv1.NetworkPolicyIngressRule `json:"ingress"`
 	// Further egress rules of the NetworkPolicy. By default the control plane reaches the tenant's pods, DNS,

@@ -15,8 +15,8 @@ type Objects struct {
 	// Default: {configmaps: 1k, networkpolicies.networking.k8s.io: "500", others: 2k, secrets: "2500", services: "450"}
 	Count corev1.ResourceList `json:"count" keys:"label-key"`
 	// Size of all copies on the host in bytes, by resource. others is for each resource without an
-	// entry. 0 means no limit. The virtual store has its own limit,
-	// controlPlane.backingStore.etcd.embedded.quota.
+	// entry. 0 means no limit. Embedded stores have their own limit,
+	// controlPlane.backingStore.etcd.embedded.quota. External ones have that of their operator.
 	// Default: {networkpolicies.networking.k8s.io: 4Mi, others: 64Mi}
 	Bytes corev1.ResourceList `json:"bytes" keys:"label-key"`
 	// Number of finished pods that are kept. Of more, the oldest are deleted, as a cluster of one's own
