@@ -33,7 +33,17 @@ func Remove(ctx context.Context, files *kubeconfig.Files, matches func(name stri
 				continue
 			}
 			removed.Contexts = append(removed.Contexts, name)
-			change.Clusters[name], change.Users[name], change.Contexts[name] = nil, nil, nil
+			change.Contexts[name] = nil
+		}
+		for _, name := range removed.Contexts {
+			// A context may have got another name, and another one may use its cluster or user.
+			entry := current.Contexts[name]
+			if !isUsed(current, removed.Contexts, func(c *clientcmdapi.Context) bool { return c.Cluster == entry.Cluster }) {
+				change.Clusters[entry.Cluster] = nil
+			}
+			if !isUsed(current, removed.Contexts, func(c *clientcmdapi.Context) bool { return c.AuthInfo == entry.AuthInfo }) {
+				change.Users[entry.AuthInfo] = nil
+			}
 		}
 		removed.Current = currentWithout(current, removed.Contexts)
 		if removed.Current != current.CurrentContext {
@@ -42,6 +52,16 @@ func Remove(ctx context.Context, files *kubeconfig.Files, matches func(name stri
 		return change, nil
 	})
 	return removed, err
+}
+
+// isUsed reports whether a context matches that is not among some.
+func isUsed(config *clientcmdapi.Config, some []string, matches func(*clientcmdapi.Context) bool) bool {
+	for name, other := range config.Contexts {
+		if !slices.Contains(some, name) && matches(other) {
+			return true
+		}
+	}
+	return false
 }
 
 // currentWithout returns the context to use once some are removed: the current one if it stays,

@@ -129,6 +129,10 @@ func (t *Target) write(ctx context.Context, name string, connection kubeconfig.C
 				connection.Previous = known.Previous
 			}
 		}
+		own := []string{name}
+		if isUsed(current, own, func(c *clientcmdapi.Context) bool { return c.Cluster == name || c.AuthInfo == name }) {
+			return kubeconfig.Change{}, fault.New(fault.Conflict, "Choose another name with --context-name.", "another context uses the cluster or the user %q", name)
+		}
 		written, err := kubeconfig.ContextFor(name, connection)
 		if err != nil {
 			return kubeconfig.Change{}, err

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -43,7 +44,8 @@ func Command(env *host.Env) *cobra.Command {
 		Long: `Delete a virtual cluster with all that runs in it, and its contexts in your kubeconfig.
 
 The namespace stays, unless --delete-namespace is set. A claim with the store stays if the
-setting retentionPolicy is Retain, unless --delete-claims is set.`,
+setting retentionPolicy is Retain, unless --delete-claims is set. So do backups. A namespace
+with such claims is deleted only with both flags.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return o.run(cmd.Context(), env, args[0])
@@ -54,7 +56,7 @@ setting retentionPolicy is Retain, unless --delete-claims is set.`,
 	release.AddTimeoutFlag(cmd, &o.timeout, "Longest wait")
 	release.AddOwnerFlag(cmd, &o.ignoreOwner)
 	cmd.Flags().BoolVar(&o.deleteNamespace, "delete-namespace", false, "Delete the namespace too")
-	cmd.Flags().BoolVar(&o.deleteClaims, "delete-claims", false, "Delete claims of the store that would stay")
+	cmd.Flags().BoolVar(&o.deleteClaims, "delete-claims", false, "Delete claims of the store that would stay, and with --delete-namespace all that would")
 	return cmd
 }
 
@@ -129,15 +131,24 @@ func find(ctx context.Context, env *host.Env, name string) (*host.Host, *release
 	if !h.HasNamespace {
 		h = h.WithNamespace(release.TenantNamespace(name))
 	}
-	if status, err := release.Status(ctx, h, name); err != nil || status == "" {
+	status, err := release.Status(ctx, h, name)
+	if err != nil {
+		if code, _ := fault.Classify(err); code == fault.Conflict {
+			return nil, nil, err // The name is that of something else.
+		}
+	}
+	if err != nil || status == "" {
 		return nil, nil, notFound
 	}
 	return h, &release.Cluster{Release: apirelease.Release{Name: name, Namespace: h.Namespace}}, nil
 }
 
-// announce prints what is deleted and what stays. It returns the UID of the virtual cluster, which
+// announce prints what is deleted and what stays, and returns an error if the flags contradict that. It returns the UID of the virtual cluster, which
 // is empty if nobody knows it.
 func (o *options) announce(ctx context.Context, out io.Writer, h *host.Host, r apirelease.Release) (uid string, err error) {
+	if err := o.checkKept(ctx, h, r); err != nil {
+		return "", err
+	}
 	anchor, err := h.Client.CoreV1().ConfigMaps(h.Namespace).Get(ctx, r.Anchor(), metav1.GetOptions{})
 	if err != nil && !apierrors.IsNotFound(err) {
 		return "", fault.Wrap(err, "cannot get ConfigMap %s/%s", h.Namespace, r.Anchor())
@@ -148,13 +159,45 @@ func (o *options) announce(ctx context.Context, out io.Writer, h *host.Host, r a
 	} else {
 		fmt.Fprintf(out, "This deletes the control plane, all pods and volume claims of the tenant, and their objects in the virtual cluster. How many is not known: %v.\n", err)
 	}
-	if !o.deleteNamespace {
+	switch {
+	case o.deleteNamespace:
+		fmt.Fprintf(out, "Namespace %s goes with all that is in it.\n", h.Namespace)
+	default:
 		fmt.Fprintf(out, "Namespace %s stays.\n", h.Namespace)
 	}
-	if !o.deleteClaims {
+	if !o.deleteNamespace && !o.deleteClaims {
 		fmt.Fprintln(out, "A claim with the store stays if its retentionPolicy is Retain, as do backups.")
 	}
 	return uid, nil
+}
+
+// checkKept returns a conflict if the namespace is to be deleted with what would otherwise stay. That are claims with stores or
+// backups, of earlier virtual clusters too, and the keys of an encrypted store.
+func (o *options) checkKept(ctx context.Context, h *host.Host, r apirelease.Release) error {
+	if !o.deleteNamespace || o.deleteClaims {
+		return nil
+	}
+	claims, err := h.Client.CoreV1().PersistentVolumeClaims(h.Namespace).List(ctx, metav1.ListOptions{LabelSelector: "!" + labels.Cluster})
+	if err != nil {
+		return fault.Wrap(err, "cannot list volume claims of namespace %s", h.Namespace)
+	}
+	var kept []string
+	for i := range claims.Items {
+		if len(claims.Items[i].OwnerReferences) == 0 { // The StatefulSet owns those that go with it.
+			kept = append(kept, "claim "+claims.Items[i].Name)
+		}
+	}
+	switch _, err := h.Client.CoreV1().Secrets(h.Namespace).Get(ctx, r.Encryption(), metav1.GetOptions{}); {
+	case err == nil:
+		kept = append(kept, "Secret "+r.Encryption())
+	case !apierrors.IsNotFound(err):
+		return fault.Wrap(err, "cannot get Secret %s/%s", h.Namespace, r.Encryption())
+	}
+	if len(kept) == 0 {
+		return nil
+	}
+	return fault.New(fault.Conflict, "Keep the namespace, or delete them too with --delete-claims.",
+		"namespace %s has what stays without --delete-namespace: %s", h.Namespace, strings.Join(kept, ", "))
 }
 
 // count returns the numbers of the tenant's pods and claims on the host.

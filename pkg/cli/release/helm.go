@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"helm.sh/helm/v4/pkg/action"
+	helmchart "helm.sh/helm/v4/pkg/chart"
 	"helm.sh/helm/v4/pkg/chart/loader/archive"
 	chartv2 "helm.sh/helm/v4/pkg/chart/v2"
 	"helm.sh/helm/v4/pkg/chart/v2/loader"
@@ -104,7 +105,7 @@ func EndingHint(name, namespace string) string {
 }
 
 // Status returns the status of the release of that name in the namespace of the host, as Helm
-// names it. It is empty if there is none.
+// names it. It is empty if there is none. A release of another chart is a conflict: nothing of it may be changed.
 func Status(ctx context.Context, h *host.Host, name string) (string, error) {
 	config, err := configure(h)
 	if err != nil {
@@ -121,7 +122,25 @@ func Status(ctx context.Context, h *host.Host, name string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("cannot read release %s/%s: %w", h.Namespace, name, err)
 	}
+	if found := chartName(access.Chart()); found != "" && found != ownChart {
+		return "", fault.New(fault.Conflict, "Choose another name, or another namespace with -n.", "Helm release %s/%s is of chart %s, not of %s", h.Namespace, name, found, ownChart)
+	}
 	return access.Status(), nil
+}
+
+// ownChart is the name of the chart that this program has.
+const ownChart = "sublet"
+
+// chartName returns the name of the chart of a release, empty if it has none.
+func chartName(of helmchart.Charter) string {
+	if v2, ok := of.(*chartv2.Chart); ok && (v2 == nil || v2.Metadata == nil) {
+		return ""
+	}
+	access, err := helmchart.NewAccessor(of)
+	if err != nil {
+		return ""
+	}
+	return access.Name()
 }
 
 // preparation is what an installation and an upgrade need.
@@ -177,6 +196,9 @@ type UpgradeOptions struct {
 
 // Upgrade upgrades a release to the chart of this program. Like Install, it does not end with ctx.
 func Upgrade(ctx context.Context, out io.Writer, h *host.Host, name string, o UpgradeOptions) error {
+	if _, err := Status(ctx, h, name); err != nil {
+		return err
+	}
 	p, err := prepare(ctx, h)
 	if err != nil {
 		return err
@@ -203,6 +225,9 @@ func Upgrade(ctx context.Context, out io.Writer, h *host.Host, name string, o Up
 
 // Uninstall uninstalls a release. It fails if ctx has ended, and does not end with it.
 func Uninstall(ctx context.Context, out io.Writer, h *host.Host, name string) error {
+	if _, err := Status(ctx, h, name); err != nil {
+		return err
+	}
 	config, err := configure(h)
 	if err = errors.Join(err, ctx.Err()); err != nil {
 		return err
