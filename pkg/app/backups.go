@@ -111,6 +111,11 @@ func (a *openApp) newBackups() (*backup.Keeper, error) {
 			_, err := snapshot.OpenDump(ctx, file)
 			return err
 		},
+		IsOwn: func(file io.ReadSeeker) bool {
+			header, err := snapshot.ReadHeader(file)
+			anchor := header.Identity.Anchor
+			return err == nil && (anchor == "" || anchor == string(a.facts.Anchor.UID)) // Older dumps have none.
+		},
 		Await: a.awaitStore,
 		Recorded: func(o backup.Outcome) {
 			a.events.RecordBackup(a.holder.AnchorOwner(), o.Failed, o.Message)

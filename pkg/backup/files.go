@@ -63,6 +63,22 @@ func list(dir string, now time.Time) ([]File, error) {
 	return files, nil
 }
 
+// listOwn returns the backups of this virtual cluster, in the order of list.
+func (k *Keeper) listOwn(now time.Time) ([]File, error) {
+	files, err := list(k.Dir, now)
+	if err != nil || k.IsOwn == nil {
+		return files, err
+	}
+	return slices.DeleteFunc(files, func(f File) bool {
+		file, err := os.Open(filepath.Join(k.Dir, f.Name))
+		if err != nil {
+			return true
+		}
+		defer func() { _ = file.Close() }()
+		return !k.IsOwn(file)
+	}), nil
+}
+
 // write writes a backup, verifies it, and gives it its name.
 func (k *Keeper) write(ctx context.Context, at time.Time) (File, error) {
 	if err := removePartial(k.Dir); err != nil {
@@ -122,7 +138,7 @@ func (k *Keeper) verify(ctx context.Context, path string) error {
 // prune deletes the oldest backups above the number to keep. The given one is the newest,
 // whatever the clocks of earlier leaders were.
 func (k *Keeper) prune(newest File) error {
-	files, err := list(k.Dir, newest.Time)
+	files, err := k.listOwn(newest.Time)
 	if err != nil {
 		return err
 	}

@@ -40,8 +40,8 @@ type Outcome struct {
 	Message string
 }
 
-// Keeper takes backups on a schedule, and keeps some of them. All fields but Await and Recorded
-// are required.
+// Keeper takes backups on a schedule, and keeps some of them. All fields but IsOwn, Await and
+// Recorded are required.
 type Keeper struct {
 	// Dir is where the files are. Nothing else may be there.
 	Dir string
@@ -53,6 +53,9 @@ type Keeper struct {
 	Write func(ctx context.Context, w io.Writer) error
 	// Verify returns why what Write has written could not be restored.
 	Verify func(ctx context.Context, file io.ReadSeeker) error
+	// IsOwn reports whether a backup is one of this virtual cluster. Those of an earlier one in the same place stay: they
+	// may be all that is left of it. Default: all are.
+	IsOwn func(file io.ReadSeeker) bool
 	// Await returns once the content may be backed up, or why it must not be. A backup of a store that
 	// nobody has accepted would take the place of a good one. Default: it always may.
 	Await func(ctx context.Context) error
@@ -102,7 +105,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 
 // begin learns which backups there are.
 func (k *Keeper) begin() {
-	files, err := list(k.Dir, k.Clock.Now())
+	files, err := k.listOwn(k.Clock.Now())
 	if err != nil {
 		k.recordFailure(err)
 		return

@@ -357,3 +357,25 @@ func TestParseSchedule(t *testing.T) {
 		}
 	}
 }
+
+// TestBackupsOfEarlierClusters takes backups where those of an earlier virtual cluster are. They stay.
+func TestBackupsOfEarlierClusters(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "@hourly", 1)
+	w.IsOwn = func(file io.ReadSeeker) bool {
+		text, err := io.ReadAll(file)
+		return err == nil && !strings.Contains(string(text), "earlier")
+	}
+	earlier := fileName(w.clock.Now().Add(-2 * time.Hour))
+	if err := os.WriteFile(filepath.Join(w.Dir, earlier), []byte("earlier"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	stop := w.run()
+	w.idle()
+	for range 2 {
+		if files := w.wait(time.Hour); len(files) != 2 || !slices.Contains(files, earlier) {
+			t.Errorf("there are %v, want one backup and %s", files, earlier)
+		}
+	}
+	stop()
+}

@@ -126,6 +126,13 @@ type DumpFile struct {
 	file io.ReadSeeker
 }
 
+// ReadHeader reads the header of a dump.
+func ReadHeader(file io.ReadSeeker) (Header, error) {
+	d := &DumpFile{file: file}
+	_, err := d.start()
+	return d.Header, err
+}
+
 // OpenDump reads a dump to its end and verifies it.
 func OpenDump(ctx context.Context, file io.ReadSeeker) (*DumpFile, error) {
 	d := &DumpFile{file: file}
