@@ -61,8 +61,8 @@ func (s *Served) Revision() int64 { return s.revision }
 // systemKey is a key that each store of a virtual cluster has.
 const systemKey = contentPrefix + "namespaces/kube-system"
 
-// CurrentRevision returns the revision that the store has now, 0 if that is not known. Only a store that somebody has put back
-// to an earlier state has a lower one than before.
+// CurrentRevision returns the revision that the store has now, 0 before it is open. Only a store that somebody has put back to
+// an earlier state has a lower one than before. It is 1 for one that was emptied.
 func (s *Served) CurrentRevision(ctx context.Context) (int64, error) {
 	select {
 	case <-s.opened:
@@ -71,8 +71,11 @@ func (s *Served) CurrentRevision(ctx context.Context) (int64, error) {
 	}
 	// kine answers from memory for a key that does not exist.
 	got, err := s.client.Get(ctx, systemKey, clientv3.WithKeysOnly())
-	if err != nil || len(got.Kvs) == 0 {
+	if err != nil {
 		return 0, err
+	}
+	if len(got.Kvs) == 0 {
+		return 1, nil
 	}
 	return got.Header.Revision, nil
 }

@@ -247,4 +247,11 @@ func TestCurrentRevision(t *testing.T) {
 	if revision, err := served.CurrentRevision(t.Context()); err != nil || revision != earlier {
 		t.Errorf("after the database was put back: got %d, want %d: %v", revision, earlier, err)
 	}
+	put("/registry/pods/first") // Without any row, kine answers with an error.
+	if _, err := database.ExecContext(t.Context(), "DELETE FROM kine WHERE name = ?", systemKey); err != nil {
+		t.Fatal(err)
+	}
+	if revision, err := served.CurrentRevision(t.Context()); err != nil || revision != 1 {
+		t.Errorf("after the database was emptied: got %d, want 1: %v", revision, err)
+	}
 }

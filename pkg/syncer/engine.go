@@ -83,6 +83,7 @@ func NewEngine(options Options) (*Engine, error) {
 	e.storeGuard.onRelease = e.requeueParked
 	e.storeGuard.mayWrite, e.storeGuard.restore, e.storeGuard.opened = options.MayWrite, options.Restore, options.Opened
 	e.storeGuard.current = options.StoreVersion
+	e.storeGuard.onPutBack = func(reason error) { e.fail(fmt.Errorf("%w: %w", reason, errRolledBack)) }
 	e.breaker.mayWrite = e.storeGuard.barReason
 	e.leftovers = &leftovers{
 		kinds: options.Leftovers, client: e.host.client, virtual: e.virtual.client, scheme: options.Scheme, cluster: options.Cluster,

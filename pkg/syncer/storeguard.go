@@ -3,6 +3,7 @@ package syncer
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -55,6 +56,8 @@ type storeGuard struct {
 	// current returns the version that the virtual store has now, empty if it is not known. It comes from no cache: a cache
 	// does not see that somebody has put the store back to an earlier state.
 	current func(ctx context.Context) (string, error)
+	// onPutBack is called once the anchor records that the store was put back. All caches must then be read again.
+	onPutBack func(reason error)
 	// onRelease is called when what was on hold may continue.
 	onRelease func()
 	wake      chan struct{} // ends the pause of run
@@ -70,6 +73,8 @@ type storeGuard struct {
 	reached string
 	// recorded is the revision that the anchor has.
 	recorded string
+	// lost is the revision that the store had reached before it was put back, empty if it was not.
+	lost string
 }
 
 // reasonNotCompared is the reason before the first check.
@@ -79,7 +84,7 @@ func newStoreGuard(virtual, host client.Client, cluster translate.Cluster, c clo
 	return &storeGuard{
 		virtual: virtual, host: host, cluster: cluster, clock: c, log: log,
 		mayWrite: func() error { return nil }, restore: func() string { return "" }, opened: func() (string, string) { return "", "" },
-		current: func(context.Context) (string, error) { return "", nil }, onRelease: func() {}, reason: reasonNotCompared,
+		current: func(context.Context) (string, error) { return "", nil }, onPutBack: func(error) {}, onRelease: func() {}, reason: reasonNotCompared,
 		wake: make(chan struct{}, 1),
 	}
 }
@@ -168,35 +173,66 @@ func (g *storeGuard) check(ctx context.Context) error {
 	if g.unbar() {
 		g.onRelease()
 	}
+	if lost := g.lostRevision(); lost != "" {
+		return g.recordPutBack(ctx, lost)
+	}
 	if g.onHold() != "" {
 		return g.compareStore(ctx)
 	}
-	if isBack, err := g.findPutBack(ctx); err != nil || isBack {
+	if err := g.findPutBack(ctx); err != nil {
 		return err
+	}
+	if lost := g.lostRevision(); lost != "" {
+		return g.recordPutBack(ctx, lost)
 	}
 	return g.recordProgress(ctx)
 }
 
-// findPutBack reports whether the store was put back to an earlier state while it is open, as by a restore of its database.
-// It then holds deletes and records that on the anchor: what the tenant writes next hides it.
-func (g *storeGuard) findPutBack(ctx context.Context) (bool, error) {
+// currentTimeout limits how long the guard waits for the version of the store. A database may accept a request and never
+// answer.
+const currentTimeout = 10 * time.Second
+
+// findPutBack looks whether the store was put back to an earlier state while it is open, as by a restore of its database. If
+// so, it holds deletes until this process ends. What the tenant writes next would hide the loss from the next start, so
+// recordPutBack records it.
+func (g *storeGuard) findPutBack(ctx context.Context) error {
 	g.mu.Lock()
-	uid, reached := g.uid, g.reached // Before the read: the store only grows.
+	reached := g.reached // Before the read: the store only grows.
 	g.mu.Unlock()
-	version, err := g.current(ctx)
+	limited, cancel := context.WithTimeout(ctx, currentTimeout)
+	defer cancel()
+	version, err := g.current(limited)
 	if err != nil {
-		return false, fmt.Errorf("cannot read the version of the virtual store: %w", err)
+		return fmt.Errorf("cannot read the version of the virtual store: %w", err)
 	}
 	if version == "" || reached == "" || newerRevision(version, reached) == version {
-		return false, nil
+		return nil
 	}
 	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.lost = reached
 	g.reason = fmt.Sprintf("the virtual store is at version %s, and was at %s, as after a restore", version, reached)
-	g.recorded = reached
-	reason := g.reason
+	g.log.Info("Deletes on the host are on hold, and the process will start again", "reason", g.reason)
+	return nil
+}
+
+// lostRevision returns the revision that the store had reached before it was put back, empty if it was not.
+func (g *storeGuard) lostRevision() string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.lost
+}
+
+// recordPutBack records on the anchor that the store was put back, so that the next start asks the operator.
+func (g *storeGuard) recordPutBack(ctx context.Context, lost string) error {
+	g.mu.Lock()
+	uid, reason := g.uid, g.reason
 	g.mu.Unlock()
-	g.log.Info("Deletes on the host are on hold until the store is accepted", "reason", reason)
-	return true, g.patchAnchor(ctx, map[string]any{labels.Store: lostStore(uid, reached), labels.StoreRevision: reached})
+	if err := g.patchAnchor(ctx, map[string]any{labels.Store: lostStore(uid, lost), labels.StoreRevision: lost}); err != nil {
+		return err
+	}
+	g.onPutBack(errors.New(reason))
+	return nil
 }
 
 // compareStore compares the store with the recorded one. If they match, or the operator accepts the

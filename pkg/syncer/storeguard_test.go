@@ -2,6 +2,7 @@ package syncer
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 
@@ -11,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	clocktesting "k8s.io/utils/clock/testing"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sublet-dev/sublet/api/labels"
 )
@@ -199,14 +201,29 @@ func TestStoreGuardFindsRestoreInPlace(t *testing.T) {
 		g.observeRevision("100")
 	}
 	version = "60"
-	if err := g.check(t.Context()); err != nil || !strings.Contains(g.onHold(), "is at version 60, and was at 100") {
-		t.Errorf("%v, on hold because %q", err, g.onHold())
+	var ended []error
+	g.onPutBack = func(reason error) { ended = append(ended, reason) }
+	host.before = func(string, client.Object) error { return errors.New("the host is away") }
+	if err := g.check(t.Context()); err == nil || len(ended) > 0 || !strings.Contains(g.onHold(), "is at version 60, and was at 100") {
+		t.Errorf("%v, ended %v, on hold because %q", err, ended, g.onHold())
+	}
+	host.before = nil
+	virtual.version = 150 // The tenant has written since then.
+	if err := g.check(t.Context()); err != nil || len(ended) != 1 || g.onHold() == "" {
+		t.Errorf("%v, ended %v, on hold because %q", err, ended, g.onHold())
 	}
 
-	virtual.version = 150
 	next := newStoreGuard(virtual, host, testCluster(), c, logr.Discard())
 	next.opened = func() (opened, recorded string) { return "140", "100" }
 	if err := next.check(t.Context()); err != nil || !strings.Contains(next.onHold(), "older than the recorded 100") {
 		t.Errorf("the next start releases all deletes: %v, %q", err, next.onHold())
+	}
+	accepted := anchorWith(map[string]string{labels.Store: "store-1@100", labels.StoreRevision: "100", labels.AcceptStore: "store-1"})
+	last := newStoreGuard(virtual, newFakeServer("host", c, accepted), testCluster(), c, logr.Discard())
+	last.current = func(context.Context) (string, error) { return "150", nil }
+	for range 2 {
+		if err := last.check(t.Context()); err != nil || last.onHold() != "" {
+			t.Errorf("an accepted store stays on hold: %v, %q", err, last.onHold())
+		}
 	}
 }
