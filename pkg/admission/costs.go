@@ -52,7 +52,7 @@ func (costs) Admit(_ context.Context, a admission.Attributes, o admission.Object
 	case hasExpressions(a.GetResource().Group):
 		violations = append(checkRegexes(a), checkParts(a)...)
 	case a.GetResource().GroupResource() == networkingv1.Resource("networkpolicies"):
-		violations, err = checkNamespaceSelectors(a, o)
+		violations, err = checkPolicySize(a, o)
 	case a.GetOperation() == admission.Create && a.GetResource().GroupResource() == certificatesv1.Resource("certificatesigningrequests"):
 		violations, err = checkKey(a, o)
 	}
@@ -94,14 +94,14 @@ func checkRegexes(a admission.Attributes) []policy.Violation {
 	}}
 }
 
-// checkNamespaceSelectors denies a NetworkPolicy whose copy would name very many namespaces.
-func checkNamespaceSelectors(a admission.Attributes, o admission.ObjectInterfaces) ([]policy.Violation, error) {
+// checkPolicySize denies a NetworkPolicy whose copy would be very much larger.
+func checkPolicySize(a admission.Attributes, o admission.ObjectInterfaces) ([]policy.Violation, error) {
 	after, err := toV1[networkingv1.NetworkPolicy](a.GetObject(), o)
 	if err != nil || a.GetOldObject() == nil {
-		return policy.EvaluateNamespaceSelectors(nil, after), err
+		return policy.EvaluateNetworkPolicySize(nil, after), err
 	}
 	before, err := toV1[networkingv1.NetworkPolicy](a.GetOldObject(), o)
-	return policy.EvaluateNamespaceSelectors(before, after), err
+	return policy.EvaluateNetworkPolicySize(before, after), err
 }
 
 // checkKey denies a certificate signing request with a very large key.

@@ -50,8 +50,12 @@ func (p *readOnlyPlugin) Admit(ctx context.Context, a admission.Attributes, _ ad
 	if p.allows(ctx, a) {
 		return nil
 	}
+	what := strings.ToLower(string(a.GetOperation()))
+	if a.GetOperation() == admission.Connect {
+		what = a.GetSubresource() // such as exec
+	}
 	return deny(a, "this virtual cluster is read-only: it allows reads and deletes, and no %s. "+
-		"The operator of the host can change this with policies.readOnly.", strings.ToLower(string(a.GetOperation())))
+		"The operator of the host can change this with policies.readOnly.", what)
 }
 
 // Validate implements [admission.ValidationInterface].

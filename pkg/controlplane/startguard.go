@@ -26,6 +26,9 @@ const (
 	// standstill is how long a start may make no progress before it fails. The total time is
 	// limited by the startup probe.
 	standstill = 5 * time.Minute
+
+	// probeTimeout limits one question whether the API server is ready.
+	probeTimeout = 10 * time.Second
 )
 
 // startGuard waits until the API server is ready. It only gives up when there is no progress: a slow disk
@@ -56,6 +59,8 @@ func newStartGuard(own *rest.Config, c clock.PassiveClock, moves func() int64) (
 
 // probeReadyz asks whether the API server is ready, and returns the checks that fail.
 func probeReadyz(ctx context.Context, client *http.Client, url string) (failing []string) {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout) // An answer that never comes is no progress.
+	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return []string{err.Error()}

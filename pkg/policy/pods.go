@@ -61,7 +61,7 @@ func NewPods(settings v1alpha1.Policies, o PodOptions) *Pods {
 			deviceClassResources,
 			mirrorPods,
 			podQuantities,
-			namespaceSelectors,
+			podSizes,
 		},
 		limit: pods.MaxGracePeriodSeconds,
 	}

@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -79,13 +80,23 @@ func (h *handler) OnUpdate(old, item any) {
 	if err != nil {
 		h.runner.retryEvent(h, after, err)
 	}
+	h.enqueueKeys(earlier, later)
+}
+
+// enqueueKeys enqueues the keys that an object had and has. With keysOnly, those that it had before and after are left out. An
+// object of a tenant may have very many.
+func (h *handler) enqueueKeys(earlier, later []types.NamespacedName) {
+	if h.keysOnly && slices.Equal(earlier, later) {
+		return
+	}
+	earlierKeys, laterKeys := sets.New(earlier...), sets.New(later...)
 	for _, key := range earlier {
-		if !slices.Contains(later, key) {
+		if !laterKeys.Has(key) {
 			h.runner.enqueue(key)
 		}
 	}
 	if h.keysOnly {
-		later = slices.DeleteFunc(later, func(key types.NamespacedName) bool { return slices.Contains(earlier, key) })
+		later = slices.DeleteFunc(later, earlierKeys.Has)
 	}
 	for _, key := range later {
 		h.runner.enqueue(key)

@@ -1,8 +1,6 @@
 package translate
 
 import (
-	"slices"
-
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -38,6 +36,7 @@ func ExposedPolicy(c Cluster, virtual *corev1.Service) networkingv1.NetworkPolic
 // targetPorts returns the target ports of a Service.
 func targetPorts(virtual *corev1.Service) []networkingv1.NetworkPolicyPort {
 	var ports []networkingv1.NetworkPolicyPort
+	known := map[portKey]bool{}
 	for _, port := range virtual.Spec.Ports {
 		target := port.TargetPort
 		if target == (intstr.IntOrString{}) {
@@ -48,7 +47,8 @@ func targetPorts(virtual *corev1.Service) []networkingv1.NetworkPolicyPort {
 			protocol = corev1.ProtocolTCP
 		}
 		opened := networkingv1.NetworkPolicyPort{Protocol: &protocol, Port: &target}
-		if !slices.ContainsFunc(ports, func(p networkingv1.NetworkPolicyPort) bool { return *p.Protocol == protocol && *p.Port == target }) {
+		if key := newPortKey(opened); !known[key] {
+			known[key] = true
 			ports = append(ports, opened)
 		}
 	}

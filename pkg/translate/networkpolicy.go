@@ -2,6 +2,7 @@ package translate
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/netip"
 	"slices"
 
@@ -34,8 +35,13 @@ type PolicyInput struct {
 // additive, so a copy must not allow what the release's own policies deny. Pod peers are
 // limited to the pods of this virtual cluster. IP blocks are limited to the addresses that the
 // operator allows. A rule without peers allows both.
-func NetworkPolicy(in PolicyInput, virtual *networkingv1.NetworkPolicy) networkingv1.NetworkPolicySpec {
+func NetworkPolicy(in PolicyInput, virtual *networkingv1.NetworkPolicy) (networkingv1.NetworkPolicySpec, error) {
 	p := policyTranslation{PolicyInput: in, virtual: virtual}
+	p.exposed = p.exposedPorts()
+	if ports := len(virtual.Spec.Ingress) * len(p.exposed); ports > maxExposed {
+		return networkingv1.NetworkPolicySpec{}, &UnsupportedError{[]error{fmt.Errorf(
+			"spec.ingress: %d rules, each with the %d ports of exposed Services of its pods, are too many; use fewer rules", len(virtual.Spec.Ingress), len(p.exposed))}}
+	}
 	spec := networkingv1.NetworkPolicySpec{
 		PodSelector: *toHostSelector(in.Cluster, []string{virtual.Namespace}, &virtual.Spec.PodSelector),
 		PolicyTypes: slices.Clone(virtual.Spec.PolicyTypes),
@@ -46,8 +52,11 @@ func NetworkPolicy(in PolicyInput, virtual *networkingv1.NetworkPolicy) networki
 	for _, rule := range virtual.Spec.Egress {
 		spec.Egress = append(spec.Egress, p.toHostEgress(rule)...)
 	}
-	return spec
+	return spec, nil
 }
+
+// maxExposed is the maximum number of ports of exposed Services in a copy. Each ingress rule may have all of them.
+const maxExposed = 50000
 
 // SelectsNamespaces reports whether a NetworkPolicy selects namespaces by their labels.
 func SelectsNamespaces(virtual *networkingv1.NetworkPolicy) bool {
@@ -79,6 +88,7 @@ func IsolationBy(virtual *networkingv1.NetworkPolicy, labels map[string]string) 
 type policyTranslation struct {
 	PolicyInput
 	virtual *networkingv1.NetworkPolicy
+	exposed []networkingv1.NetworkPolicyPort // ports of exposed Services on the pods of the policy
 }
 
 // toHostIngress returns the host rules for an ingress rule.
@@ -99,8 +109,8 @@ func (p policyTranslation) toHostIngress(rule networkingv1.NetworkPolicyIngressR
 			allow(peers, ports)
 		}
 	}
-	if exposed := p.exposedPorts(); len(exposed) > 0 {
-		if peers, ports, ok := intersectRules(blocks, nil, rule.Ports, exposed, keepTenantPort); ok {
+	if len(p.exposed) > 0 {
+		if peers, ports, ok := intersectRules(blocks, nil, rule.Ports, p.exposed, keepTenantPort); ok {
 			allow(peers, ports)
 		}
 	}

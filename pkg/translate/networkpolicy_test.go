@@ -1,6 +1,7 @@
 package translate
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -66,7 +67,10 @@ func TestNetworkPolicyOpensNothing(t *testing.T) {
 			virtual.Spec.Ingress = append(virtual.Spec.Ingress, networkingv1.NetworkPolicyIngressRule{From: peers, Ports: drawPorts(t)})
 			virtual.Spec.Egress = append(virtual.Spec.Egress, networkingv1.NetworkPolicyEgressRule{To: peers, Ports: drawPorts(t)})
 		}
-		spec := NetworkPolicy(in, virtual)
+		spec, err := NetworkPolicy(in, virtual)
+		if err != nil {
+			t.Fatal(err)
+		}
 		checkOwn(t, cluster, &spec.PodSelector)
 		for _, rule := range spec.Egress {
 			if len(rule.To) == 0 {
@@ -140,10 +144,13 @@ func TestNetworkPolicyStaysSmall(t *testing.T) {
 			Type: corev1.ServiceTypeNodePort, Selector: map[string]string{"app": "web"}, Ports: []corev1.ServicePort{{Port: 80, TargetPort: intstr.FromInt32(8080)}},
 		}}},
 	}
-	spec := NetworkPolicy(in, &networkingv1.NetworkPolicy{Spec: networkingv1.NetworkPolicySpec{
+	spec, err := NetworkPolicy(in, &networkingv1.NetworkPolicy{Spec: networkingv1.NetworkPolicySpec{
 		Egress:  []networkingv1.NetworkPolicyEgressRule{{To: peers, Ports: ports}},
 		Ingress: []networkingv1.NetworkPolicyIngressRule{{From: peers, Ports: ports}},
 	}})
+	if err != nil {
+		t.Fatal(err)
+	}
 	total := 0
 	for _, rule := range spec.Egress {
 		total += len(rule.To) + len(rule.Ports)
@@ -153,6 +160,16 @@ func TestNetworkPolicyStaysSmall(t *testing.T) {
 	}
 	if total < 2*many || total > 10*many {
 		t.Errorf("the copy has %d peers and ports, want about %d", total, 4*many)
+	}
+
+	// Each rule may have all ports of exposed Services.
+	in.Services[0].Spec.Ports = nil
+	for i := range int32(many) {
+		in.Services[0].Spec.Ports = append(in.Services[0].Spec.Ports, corev1.ServicePort{Port: i + 1})
+	}
+	_, err = NetworkPolicy(in, &networkingv1.NetworkPolicy{Spec: networkingv1.NetworkPolicySpec{Ingress: make([]networkingv1.NetworkPolicyIngressRule, many)}})
+	if _, ok := errors.AsType[*UnsupportedError](err); !ok {
+		t.Errorf("the copy of %d rules for %d ports is built: %v", many, many, err)
 	}
 }
 
@@ -218,7 +235,7 @@ func TestNamedPortsOfOthers(t *testing.T) {
 			Ports: []networkingv1.NetworkPolicyPort{c.own},
 		}
 		in := PolicyInput{Cluster: Cluster{UID: "uid"}, Workload: v1alpha1.WorkloadNetwork{Egress: []networkingv1.NetworkPolicyEgressRule{metrics}}}
-		spec := NetworkPolicy(in, &networkingv1.NetworkPolicy{Spec: networkingv1.NetworkPolicySpec{
+		spec, _ := NetworkPolicy(in, &networkingv1.NetworkPolicy{Spec: networkingv1.NetworkPolicySpec{
 			Egress: []networkingv1.NetworkPolicyEgressRule{{Ports: []networkingv1.NetworkPolicyPort{c.tenant}}},
 		}})
 		opens := slices.ContainsFunc(spec.Egress, func(rule networkingv1.NetworkPolicyEgressRule) bool { return cmp.Equal(rule.To, metrics.To) })

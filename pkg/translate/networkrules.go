@@ -118,12 +118,12 @@ func intersectPorts(tenant, operator []networkingv1.NetworkPolicyPort, mixed mix
 		return tenant, true
 	}
 	var both []networkingv1.NetworkPolicyPort
-	isKnown := map[portKey]bool{}
+	known := map[portKey]bool{}
 	for _, a := range tenant {
 		for _, b := range operator {
 			port, ok := intersectPort(a, b, mixed)
-			if key := newPortKey(port); ok && !isKnown[key] {
-				isKnown[key] = true
+			if key := newPortKey(port); ok && !known[key] {
+				known[key] = true
 				both = append(both, port)
 			}
 		}

@@ -95,10 +95,14 @@ func syncDownward(host map[string]string, virtual *corev1.Pod) map[string]string
 	eachFieldRef(&virtual.Spec, func(ref *corev1.ObjectFieldSelector) {
 		switch ref.FieldPath {
 		case "metadata.labels":
-			synced[labels.DownwardLabels] = formatMap(virtual.Labels)
+			if _, done := synced[labels.DownwardLabels]; !done { // A pod may refer to them thousands of times.
+				synced[labels.DownwardLabels] = formatMap(virtual.Labels)
+			}
 			return
 		case "metadata.annotations":
-			synced[labels.DownwardAnnotations] = formatMap(withoutOurs(virtual.Annotations))
+			if _, done := synced[labels.DownwardAnnotations]; !done {
+				synced[labels.DownwardAnnotations] = formatMap(withoutOurs(virtual.Annotations))
+			}
 			return
 		}
 		field, key, ok := parseSubscript(ref.FieldPath)

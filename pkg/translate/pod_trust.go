@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -82,10 +83,7 @@ func (r TrustRequest) Select(bundles []certificatesv1.ClusterTrustBundle) (text 
 			anchors[string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: block.Bytes}))] = true
 		}
 	}
-	for _, anchor := range slices.Sorted(maps.Keys(anchors)) {
-		text += anchor
-	}
-	return text, found, nil
+	return strings.Join(slices.Sorted(maps.Keys(anchors)), ""), found, nil
 }
 
 // trustSource returns the projected source for trust bundles in the host pod: a key of the pod's

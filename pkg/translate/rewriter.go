@@ -131,7 +131,8 @@ func hostAddresses() []hostOnlyText {
 func hostOnly() []hostOnlyText {
 	return []hostOnlyText{
 		{hostAccount, "the account of the virtual cluster"},
-		{hostQuota, "$1 quota of the host: $2. Ask the operator of the host, who sets policies.resourceQuota.quota or another quota"},
+		{exceededHostQuota, "exceeded quota of the host: $1. Delete some, or ask the operator of the host to raise policies.resourceQuota.quota"},
+		{failedHostQuota, "failed quota of the host: "},
 		{hostWebhook, "an admission webhook of the host$1"},
 		{hostWebhookCall, "failed calling a webhook of the host"},
 		{hostPolicy, "a policy of the host$1"},
@@ -140,12 +141,15 @@ func hostOnly() []hostOnlyText {
 
 // Patterns of messages of the Kubernetes API server and of client-go.
 var (
-	hostAccount     = regexp.MustCompile(`User "[^"]*"|(?:User )?"?system:(?:serviceaccount|node):[^\s"]+"?`)
-	hostLookup      = regexp.MustCompile(`(?:dial (?:tcp|udp): )?lookup [^\s:]+(?: on [^\s:]+:\d+)?`)
-	hostNames       = regexp.MustCompile(`certificate is (?:not )?valid for .*`)
-	hostURL         = regexp.MustCompile(`"?https?://[^\s"]+"?`)
-	hostAddress     = regexp.MustCompile(`\b(?:(?:dial|read|write) (?:tcp|udp) )?(?:\d{1,3}(?:\.\d{1,3}){3}|\[[0-9a-fA-F]*:[0-9a-fA-F:]+\])(?::\d+)?(?:->[^\s:]+:\d+)?`)
-	hostQuota       = regexp.MustCompile(`\b(exceeded|failed) quota: [^\s,:]+[,:] ?(.*)`)
+	hostAccount = regexp.MustCompile(`User "[^"]*"|(?:User )?"?system:(?:serviceaccount|node):[^\s"]+"?`)
+	hostLookup  = regexp.MustCompile(`(?:dial (?:tcp|udp): )?lookup [^\s:]+(?: on [^\s:]+:\d+)?`)
+	hostNames   = regexp.MustCompile(`certificate is (?:not )?valid for .*`)
+	hostURL     = regexp.MustCompile(`"?https?://[^\s"]+"?`)
+	hostAddress = regexp.MustCompile(`\b(?:(?:dial|read|write) (?:tcp|udp) )?(?:\d{1,3}(?:\.\d{1,3}){3}|\[[0-9a-fA-F]*:[0-9a-fA-F:]+\])(?::\d+)?(?:->[^\s:]+:\d+)?`)
+
+	exceededHostQuota = regexp.MustCompile(`\bexceeded quota: [^\s,:]+[,:] ?(.*)`)
+	failedHostQuota   = regexp.MustCompile(`\bfailed quota: [^\s,:]+[,:] ?`)
+
 	hostWebhook     = regexp.MustCompile(`admission webhook "[^"]+"( denied)`)
 	hostWebhookCall = regexp.MustCompile(`failed calling webhook "[^"]+"`)
 	hostNamespace   = regexp.MustCompile(`in the namespace "[^"]+"`)

@@ -20,9 +20,9 @@ func TestRewriteError(t *testing.T) {
 		},
 		{
 			"a quota", `pods "` + host.Name + `" is forbidden: exceeded quota: gold-plan, requested: pods=1, used: pods=3, limited: pods=3`,
-			`pods "cart" is forbidden: exceeded quota of the host: requested: pods=1, used: pods=3, limited: pods=3. Ask the operator of the host, who sets policies.resourceQuota.quota or another quota`,
+			`pods "cart" is forbidden: exceeded quota of the host: requested: pods=1, used: pods=3, limited: pods=3. Delete some, or ask the operator of the host to raise policies.resourceQuota.quota`,
 		},
-		{"a quota that needs values", `failed quota: gold-plan: must specify limits.cpu`, `failed quota of the host: must specify limits.cpu. Ask the operator of the host, who sets policies.resourceQuota.quota or another quota`},
+		{"a quota that needs values", `failed quota: gold-plan: must specify limits.cpu`, `failed quota of the host: must specify limits.cpu`},
 		{"a webhook", `admission webhook "policy.corp.example" denied the request: no latest tags`, `an admission webhook of the host denied the request: no latest tags`},
 		{
 			"a webhook that is away", `Internal error occurred: failed calling webhook "policy.corp.example": failed to call webhook: Post "https://policy.corp.svc:443/validate?timeout=10s": dial tcp 10.0.0.7:443: connect: connection refused`,

@@ -167,7 +167,8 @@ type Scheduling struct {
 // Probes has the probes of the control plane container.
 type Probes struct {
 	// Checks /livez until the API server serves, or until this replica knows that it must not. Then
-	// the others take over. A start in which nothing moves ends by itself, long before this probe.
+	// the others take over. Once the store is open, a start in which nothing moves ends by itself after
+	// five minutes.
 	StartupProbe Probe `json:"startupProbe"`
 	// Checks /readyz. With one replica, the Services also route to an unready pod.
 	ReadinessProbe Probe `json:"readinessProbe"`

@@ -72,7 +72,7 @@ func HostEndpoints(o Options) syncer.Resource[*discoveryv1.EndpointSlice, *corev
 		if err != nil || !ok {
 			return false, err
 		}
-		// A slice whose addresses change their type is made again.
+		// A slice whose addresses change their type is recreated.
 		return virtual == nil || translate.IsOfHostObject(virtual, host) && virtual.AddressType == addressTypeOf(host, service, virtual), nil
 	}
 	resource.Up = func(s syncer.Scope, host *corev1.Endpoints, virtual *discoveryv1.EndpointSlice) error { //nolint:staticcheck // as above

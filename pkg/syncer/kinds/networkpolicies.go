@@ -1,6 +1,7 @@
 package kinds
 
 import (
+	"errors"
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
@@ -8,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sublet-dev/sublet/pkg/policy"
 	"github.com/sublet-dev/sublet/pkg/syncer"
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
@@ -20,6 +22,9 @@ func NetworkPolicies(o Options) syncer.Resource[*networkingv1.NetworkPolicy, *ne
 		Owner: syncer.Virtual,
 		Names: translate.Hashed,
 		Down: func(s syncer.Scope, virtual, host *networkingv1.NetworkPolicy) error {
+			if violations := policy.EvaluateNetworkPolicySize(nil, virtual); len(violations) > 0 { // It is older than this limit.
+				return &translate.UnsupportedError{Problems: []error{errors.New(policy.ShortMessage(violations))}}
+			}
 			in := translate.PolicyInput{
 				Cluster:             s.Cluster,
 				Workload:            o.NetworkPolicy.Workload,
@@ -41,7 +46,11 @@ func NetworkPolicies(o Options) syncer.Resource[*networkingv1.NetworkPolicy, *ne
 				in.Services = services.Items
 			}
 			host.Labels = translate.SyncLabels(host.Labels, virtual.Labels)
-			host.Spec = translate.NetworkPolicy(in, virtual)
+			spec, err := translate.NetworkPolicy(in, virtual)
+			if err != nil {
+				return err
+			}
+			host.Spec = spec
 			return nil
 		},
 		Narrow: translate.NarrowPolicy,

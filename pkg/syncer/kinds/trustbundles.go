@@ -47,6 +47,9 @@ func shouldHaveTrust(_ syncer.Scope, virtual *corev1.Pod, host *corev1.ConfigMap
 	return host != nil || translate.ShouldCopyPod(virtual) && virtual.DeletionTimestamp == nil, nil
 }
 
+// maxTrustSize is the maximum size of all bundles of a pod in bytes. It is that of a ConfigMap.
+const maxTrustSize = 1 << 20
+
 // fillTrust fills in the ConfigMap of a pod. A selection without a bundle has no key, unless it
 // is optional.
 func fillTrust(s syncer.Scope, virtual *corev1.Pod, host *corev1.ConfigMap) error {
@@ -55,10 +58,15 @@ func fillTrust(s syncer.Scope, virtual *corev1.Pod, host *corev1.ConfigMap) erro
 		return fmt.Errorf("cannot list ClusterTrustBundles: %w", err)
 	}
 	host.Data = map[string]string{}
+	size := 0
 	for _, request := range translate.TrustRequests(virtual) {
 		text, found, err := request.Select(bundles.Items)
 		if err != nil {
 			return fmt.Errorf("cannot select ClusterTrustBundles for pod %s/%s: %w", virtual.Namespace, virtual.Name, err)
+		}
+		if size += len(text); size > maxTrustSize {
+			return &translate.UnsupportedError{Problems: []error{fmt.Errorf(
+				"spec.volumes: the projected ClusterTrustBundles have more than %d bytes together, which no ConfigMap takes; use fewer", maxTrustSize)}}
 		}
 		if found {
 			host.Data[request.Key] = text

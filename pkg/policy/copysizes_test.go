@@ -8,8 +8,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// TestNamespaceSelectors checks that the selectors of namespaces in one object have a limit, in each place.
-func TestNamespaceSelectors(t *testing.T) {
+// TestCopySizes checks that what makes a copy much larger than its original has a limit, in each place.
+func TestCopySizes(t *testing.T) {
 	t.Parallel()
 	some := &metav1.LabelSelector{MatchLabels: map[string]string{"a": "b"}}
 	peers := func(count int, selector *metav1.LabelSelector) []networkingv1.NetworkPolicyPeer {
@@ -30,11 +30,13 @@ func TestNamespaceSelectors(t *testing.T) {
 	}{
 		"most":        {after: network(peers(60, some), peers(40, some))},
 		"one more":    {after: network(peers(61, some), peers(40, some)), denied: true},
-		"all":         {after: network(peers(500, &metav1.LabelSelector{}), peers(500, nil))},
+		"all":         {after: network(peers(5000, &metav1.LabelSelector{}), peers(5000, nil))},
 		"left as is":  {before: network(peers(200, some), nil), after: network(nil, peers(200, some))},
+		"rules":       {after: &networkingv1.NetworkPolicy{Spec: networkingv1.NetworkPolicySpec{Egress: make([]networkingv1.NetworkPolicyEgressRule, 1001)}}, denied: true},
+		"peers":       {after: network(peers(5001, nil), peers(5000, nil)), denied: true},
 		"even larger": {before: network(peers(200, some), nil), after: network(peers(201, some), nil), denied: true},
 	} {
-		if got := EvaluateNamespaceSelectors(c.before, c.after); (len(got) > 0) != c.denied {
+		if got := EvaluateNetworkPolicySize(c.before, c.after); (len(got) > 0) != c.denied {
 			t.Errorf("%s: %v, want a denial: %t", name, got, c.denied)
 		}
 	}
@@ -52,11 +54,15 @@ func TestNamespaceSelectors(t *testing.T) {
 		PodAffinity:     &corev1.PodAffinity{RequiredDuringSchedulingIgnoredDuringExecution: required},
 		PodAntiAffinity: &corev1.PodAntiAffinity{PreferredDuringSchedulingIgnoredDuringExecution: preferred},
 	}}
-	if got := namespaceSelectors(nil, spec); len(got) != 1 || got[0].Field != "spec.affinity" {
+	if got := podSizes(nil, spec); len(got) != 1 || got[0].Field != "spec.affinity" {
 		t.Errorf("101 terms of a pod: %v", got)
 	}
 	spec.Affinity.PodAffinity = nil
-	if got := namespaceSelectors(nil, spec); len(got) > 0 {
+	if got := podSizes(nil, spec); len(got) > 0 {
 		t.Errorf("50 terms of a pod: %v", got)
+	}
+	spec.Tolerations = make([]corev1.Toleration, 1001)
+	if got := podSizes(nil, spec); len(got) != 1 || got[0].Field != "spec.tolerations" {
+		t.Errorf("1001 tolerations: %v", got)
 	}
 }
