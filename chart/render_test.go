@@ -118,7 +118,7 @@ func renderOn(ch *chart.Chart, release common.ReleaseOptions, version string, va
 	return rendering{text: text, objects: objects}, err
 }
 
-// schema is the compiled schema. Helm compiles it for each rendering, which takes longer than the rendering itself.
+// schema compiles the schema once. Helm compiles it for each rendering, which takes longer than the rendering itself.
 var schema = sync.OnceValues(func() (*jsonschema.Schema, error) { return jsonschema.NewCompiler().Compile("values.schema.json") })
 
 // fitsSchema reports if Helm has no problem to find, with the library that Helm uses.

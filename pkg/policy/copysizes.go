@@ -6,6 +6,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/sublet-dev/sublet/pkg/translate"
 )
 
 // What one object may have of what makes its copy many times larger than itself, or costs the square of its number.
@@ -62,7 +64,7 @@ func sizeOfPolicy(policy *networkingv1.NetworkPolicy) policySize {
 	add := func(peers []networkingv1.NetworkPolicyPeer) {
 		size.peers += len(peers)
 		for _, peer := range peers {
-			if selectsSome(peer.NamespaceSelector) {
+			if translate.SelectsSome(peer.NamespaceSelector) {
 				size.selectors++
 			}
 		}
@@ -90,31 +92,10 @@ func podSizes(_ *metav1.ObjectMeta, spec *corev1.PodSpec) []Violation {
 
 // countTermSelectors returns the number of terms with a selector of namespaces.
 func countTermSelectors(affinity *corev1.Affinity) (count int) {
-	if affinity == nil {
-		return 0
-	}
-	add := func(required []corev1.PodAffinityTerm, preferred []corev1.WeightedPodAffinityTerm) {
-		for i := range required {
-			if selectsSome(required[i].NamespaceSelector) {
-				count++
-			}
+	translate.EachAffinityTerm(affinity, func(term *corev1.PodAffinityTerm) {
+		if translate.SelectsSome(term.NamespaceSelector) {
+			count++
 		}
-		for i := range preferred {
-			if selectsSome(preferred[i].PodAffinityTerm.NamespaceSelector) {
-				count++
-			}
-		}
-	}
-	if pods := affinity.PodAffinity; pods != nil {
-		add(pods.RequiredDuringSchedulingIgnoredDuringExecution, pods.PreferredDuringSchedulingIgnoredDuringExecution)
-	}
-	if pods := affinity.PodAntiAffinity; pods != nil {
-		add(pods.RequiredDuringSchedulingIgnoredDuringExecution, pods.PreferredDuringSchedulingIgnoredDuringExecution)
-	}
+	})
 	return count
-}
-
-// selectsSome reports whether a selector is for some namespaces and not for all.
-func selectsSome(selector *metav1.LabelSelector) bool {
-	return selector != nil && len(selector.MatchLabels)+len(selector.MatchExpressions) > 0
 }

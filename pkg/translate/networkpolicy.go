@@ -55,13 +55,13 @@ func NetworkPolicy(in PolicyInput, virtual *networkingv1.NetworkPolicy) (network
 	return spec, nil
 }
 
-// maxExposed is the maximum number of ports of exposed Services in a copy. Each ingress rule may have all of them.
+// maxExposed limits the ports of exposed Services in a copy. Each ingress rule may have all of them.
 const maxExposed = 50000
 
 // SelectsNamespaces reports whether a NetworkPolicy selects namespaces by their labels.
 func SelectsNamespaces(virtual *networkingv1.NetworkPolicy) bool {
 	some := func(peer networkingv1.NetworkPolicyPeer) bool {
-		return peer.NamespaceSelector != nil && !selectsEverything(peer.NamespaceSelector)
+		return SelectsSome(peer.NamespaceSelector)
 	}
 	return slices.ContainsFunc(virtual.Spec.Ingress, func(r networkingv1.NetworkPolicyIngressRule) bool { return slices.ContainsFunc(r.From, some) }) ||
 		slices.ContainsFunc(virtual.Spec.Egress, func(r networkingv1.NetworkPolicyEgressRule) bool { return slices.ContainsFunc(r.To, some) })

@@ -15,8 +15,8 @@ func NeedsNamespaces(virtual, host *corev1.Pod) bool {
 		return false
 	}
 	needs := false
-	eachAffinityTerm(virtual.Spec.Affinity, func(term *corev1.PodAffinityTerm) {
-		needs = needs || term.NamespaceSelector != nil && !selectsEverything(term.NamespaceSelector)
+	EachAffinityTerm(virtual.Spec.Affinity, func(term *corev1.PodAffinityTerm) {
+		needs = needs || SelectsSome(term.NamespaceSelector)
 	})
 	return needs
 }
@@ -24,7 +24,7 @@ func NeedsNamespaces(virtual, host *corev1.Pod) bool {
 // rewriteAffinity rewrites the affinity and topology spread of a pod so that they mean the same
 // on the host. Pod selectors then only match pods of this virtual cluster.
 func rewriteAffinity(in PodInput, virtual *corev1.Pod, spec *corev1.PodSpec) {
-	eachAffinityTerm(spec.Affinity, func(term *corev1.PodAffinityTerm) {
+	EachAffinityTerm(spec.Affinity, func(term *corev1.PodAffinityTerm) {
 		selector := withLabelKeys(term.LabelSelector, term.MatchLabelKeys, metav1.LabelSelectorOpIn, virtual.Labels)
 		selector = withLabelKeys(selector, term.MismatchLabelKeys, metav1.LabelSelectorOpNotIn, virtual.Labels)
 		*term = corev1.PodAffinityTerm{
@@ -41,8 +41,8 @@ func rewriteAffinity(in PodInput, virtual *corev1.Pod, spec *corev1.PodSpec) {
 	limitToNodes(in.NodeSelector, virtual.Spec.NodeName, spec)
 }
 
-// eachAffinityTerm visits all pod affinity and anti-affinity terms.
-func eachAffinityTerm(affinity *corev1.Affinity, visit func(*corev1.PodAffinityTerm)) {
+// EachAffinityTerm visits all pod affinity and anti-affinity terms.
+func EachAffinityTerm(affinity *corev1.Affinity, visit func(*corev1.PodAffinityTerm)) {
 	if affinity == nil {
 		return
 	}
@@ -105,6 +105,11 @@ func termNamespaces(in PodInput, own string, term *corev1.PodAffinityTerm) []str
 		}
 	}
 	return namespaces
+}
+
+// SelectsSome reports whether a selector is set and has a requirement.
+func SelectsSome(selector *metav1.LabelSelector) bool {
+	return selector != nil && !selectsEverything(selector)
 }
 
 // selectsEverything reports whether a selector has no requirement.

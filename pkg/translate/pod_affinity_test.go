@@ -59,7 +59,7 @@ func TestAffinityTermIsAboutTheSamePods(t *testing.T) {
 			t.Fatal(err)
 		}
 		var got corev1.PodAffinityTerm
-		eachAffinityTerm(host.Spec.Affinity, func(term *corev1.PodAffinityTerm) { got = *term })
+		EachAffinityTerm(host.Spec.Affinity, func(term *corev1.PodAffinityTerm) { got = *term })
 		if got.Namespaces != nil || got.NamespaceSelector != nil || got.TopologyKey != term.TopologyKey {
 			t.Errorf("on the host all pods are in one namespace: %v", got)
 		}

@@ -89,7 +89,7 @@ func podSelectsTopology(spec *corev1.PodSpec) bool {
 	found := slices.ContainsFunc(spec.TopologySpreadConstraints, func(c corev1.TopologySpreadConstraint) bool {
 		return selectsTopology(c.LabelSelector) || slices.ContainsFunc(c.MatchLabelKeys, isTopologyLabel)
 	})
-	eachAffinityTerm(spec.Affinity, func(term *corev1.PodAffinityTerm) {
+	EachAffinityTerm(spec.Affinity, func(term *corev1.PodAffinityTerm) {
 		found = found || selectsTopology(term.LabelSelector) ||
 			slices.ContainsFunc(term.MatchLabelKeys, isTopologyLabel) || slices.ContainsFunc(term.MismatchLabelKeys, isTopologyLabel)
 	})

@@ -47,7 +47,7 @@ func shouldHaveTrust(_ syncer.Scope, virtual *corev1.Pod, host *corev1.ConfigMap
 	return host != nil || translate.ShouldCopyPod(virtual) && virtual.DeletionTimestamp == nil, nil
 }
 
-// maxTrustSize is the maximum size of all bundles of a pod in bytes. It is that of a ConfigMap.
+// maxTrustSize limits the bundles of a pod together, in bytes, to the size of a ConfigMap.
 const maxTrustSize = 1 << 20
 
 // fillTrust fills in the ConfigMap of a pod. A selection without a bundle has no key, unless it
