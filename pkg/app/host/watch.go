@@ -8,6 +8,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/utils/clock"
@@ -49,11 +50,12 @@ type singleWatch[T metav1.Object] struct {
 func (w *singleWatch[T]) run(ctx context.Context) {
 	backoff, failing := newBackoff(), false
 	for ctx.Err() == nil {
-		err := w.follow(ctx, func() {
+		opened := w.clock.Now()
+		err := w.watchOnce(ctx, func() {
 			if failing {
 				w.failed(nil)
 			}
-			backoff, failing = newBackoff(), false
+			failing = false
 		})
 		if ctx.Err() != nil {
 			return
@@ -62,6 +64,9 @@ func (w *singleWatch[T]) run(ctx context.Context) {
 			failing = true
 			w.failed(err)
 		}
+		if w.clock.Since(opened) >= lastRetry {
+			backoff = newBackoff()
+		}
 		select {
 		case <-ctx.Done():
 		case <-w.clock.After(backoff.Step()):
@@ -69,12 +74,24 @@ func (w *singleWatch[T]) run(ctx context.Context) {
 	}
 }
 
-// follow gets the object and then watches it until the watch ends. It calls reached once the get
-// has succeeded.
-func (w *singleWatch[T]) follow(ctx context.Context, reached func()) error {
+// watchOnce opens a watch, gets the object, and then follows the watch until that ends. It calls reached once both requests
+// have succeeded.
+//
+// The watch begins at what the API server has in its cache. A watch from the version of the object would fail: for an object
+// that has not changed for a while, that version is too old. So the watch first sends the cached object, which may be older
+// than the one of the get.
+func (w *singleWatch[T]) watchOnce(ctx context.Context, reached func()) error {
 	var none T
+	watching, err := w.reader.Watch(ctx, metav1.ListOptions{
+		FieldSelector:   fields.OneTermEqualSelector(metav1.ObjectNameField, w.name).String(),
+		ResourceVersion: "0",
+	})
+	if err != nil {
+		return fmt.Errorf("cannot watch %s: %w", w.name, err)
+	}
+	defer watching.Stop()
 	object, err := w.reader.Get(ctx, w.name, metav1.GetOptions{})
-	version := "0"
+	version := ""
 	switch {
 	case apierrors.IsNotFound(err):
 		object = none
@@ -87,14 +104,6 @@ func (w *singleWatch[T]) follow(ctx context.Context, reached func()) error {
 	if err := w.changed(object); err != nil {
 		return err
 	}
-	watching, err := w.reader.Watch(ctx, metav1.ListOptions{
-		FieldSelector:   fields.OneTermEqualSelector(metav1.ObjectNameField, w.name).String(),
-		ResourceVersion: version,
-	})
-	if err != nil {
-		return fmt.Errorf("cannot watch %s: %w", w.name, err)
-	}
-	defer watching.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -103,17 +112,22 @@ func (w *singleWatch[T]) follow(ctx context.Context, reached func()) error {
 			if !open {
 				return nil
 			}
-			if err := w.handle(event); err != nil {
+			if err := w.handle(event, version); err != nil {
 				return err
 			}
 		}
 	}
 }
 
-// handle processes one event of the watch.
-func (w *singleWatch[T]) handle(event watch.Event) error {
+// handle processes one event of the watch. It ignores what is not newer than version, which is known already.
+func (w *singleWatch[T]) handle(event watch.Event, version string) error {
 	var none T
 	object, ok := event.Object.(T)
+	if ok {
+		if order, err := resourceversion.CompareResourceVersion(object.GetResourceVersion(), version); err == nil && order <= 0 {
+			return nil
+		}
+	}
 	switch event.Type {
 	case watch.Error:
 		return fmt.Errorf("cannot watch %s: %w", w.name, apierrors.FromObject(event.Object))
