@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -20,6 +21,8 @@ type leadership struct {
 	leads bool
 	// epoch is the epoch of the record that the term has written, 0 before.
 	epoch int64
+	// shared is closed when other replicas may use the store, so that the term needs a record.
+	shared chan struct{}
 	// lost is closed when a successor has written a record.
 	lost chan struct{}
 }
@@ -30,8 +33,11 @@ func (h *Holder) Share() {
 	h.mu.Lock()
 	if !h.shared {
 		h.shared = true
-		if h.proven && h.term.leads {
-			h.term.epoch = h.record.Epoch
+		if h.term.leads {
+			close(h.term.shared)
+			if h.proven {
+				h.term.epoch = h.record.Epoch
+			}
 		}
 	}
 	h.mu.Unlock()
@@ -84,37 +90,33 @@ func (h *Holder) holdsLease() bool {
 // term to the anchor. Until then, [Holder.MayLead] fails. Lead returns [ErrNotLeading] when a
 // successor has written its record, and nil when ctx ends.
 func (h *Holder) Lead(ctx context.Context) error {
-	lost := h.beginTerm()
+	term := h.beginTerm()
 	defer h.endTerm()
-	backoff := newBackoff()
-	for ctx.Err() == nil {
-		err := h.claimTerm(ctx)
-		if err == nil {
-			break
+	backoff, shared := newBackoff(), term.shared
+	for {
+		var retry <-chan time.Time
+		if err := h.claimTerm(ctx); err != nil && ctx.Err() == nil {
+			klog.V(2).InfoS("Cannot write the record of the leader, retrying", "err", err)
+			retry = h.clock.After(backoff.Step())
 		}
-		klog.V(2).InfoS("Cannot write the record of the leader, retrying", "err", err)
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-lost:
+		case <-term.lost:
 			return ErrNotLeading
-		case <-h.clock.After(backoff.Step()):
+		case <-shared:
+			shared = nil
+		case <-retry:
 		}
-	}
-	select {
-	case <-ctx.Done():
-		return nil
-	case <-lost:
-		return ErrNotLeading
 	}
 }
 
-// beginTerm begins a term. The returned channel is closed when a successor ends it.
-func (h *Holder) beginTerm() <-chan struct{} {
+// beginTerm begins a term.
+func (h *Holder) beginTerm() leadership {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.term = leadership{leads: true, lost: make(chan struct{})}
-	return h.term.lost
+	h.term = leadership{leads: true, shared: make(chan struct{}), lost: make(chan struct{})}
+	return h.term
 }
 
 func (h *Holder) endTerm() {

@@ -152,6 +152,29 @@ func TestShare(t *testing.T) {
 	}
 }
 
+// TestShareUnproven shares the store while the host does not answer. The term gets its record once it does.
+func TestShareUnproven(t *testing.T) {
+	t.Parallel()
+	client := fake.NewClientset(twoPods()...)
+	d := newDiscovery(t, client)
+	d.Identity = Identity{Pod: "shop-0", UID: "a", InPod: true}
+	_, holder, err := d.Discover(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := &sharedReplica{Holder: holder}
+	holder.SetLease(first.lease.Load)
+	first.lead(t)
+	eventually(t, "its term has begun", func() bool {
+		holder.mu.Lock()
+		defer holder.mu.Unlock()
+		return holder.term.leads
+	})
+	holder.recordFailure(errors.New("the host is away"))
+	holder.Share()
+	eventually(t, "the record names its term", func() bool { return first.MayLead() == nil })
+}
+
 // TestSharedCerts lets a replica of a shared store meet a release without keys.
 func TestSharedCerts(t *testing.T) {
 	t.Parallel()
