@@ -42,7 +42,7 @@ type releaseSecrets struct {
 // newSecrets returns the keepers of all Secrets that the server writes on the host.
 func (a *openApp) newSecrets(plane *controlplane.ControlPlane) (*releaseSecrets, error) {
 	operator := &host.OperatorSecret{Release: a.names, CA: a.bundle.CA(), Anchor: a.holder.AnchorOwner}
-	virtual, err := kubernetes.NewForConfig(plane.ClientConfig(exportUser, pki.GroupAdmins))
+	virtual, err := kubernetes.NewForConfig(plane.KeeperConfig(exportUser))
 	if err != nil {
 		return nil, err
 	}

@@ -3,12 +3,14 @@ package host
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -18,6 +20,17 @@ import (
 
 	"github.com/sublet-dev/sublet/api/syncz"
 )
+
+const (
+	// updateBurst is how many updates of a Secret may follow each other at once.
+	updateBurst = 10
+	// updatePeriod is the time between further updates of a Secret. What a tenant does to a service account must not become a
+	// flood of writes to the host.
+	updatePeriod = time.Minute
+)
+
+// errTooManyUpdates is why an update waits.
+var errTooManyUpdates = fmt.Errorf("the content changes too often, the next update is up to %s later", updatePeriod)
 
 // clockCheck is the longest time between two comparisons of a Secret's expiry with the clock,
 // because somebody may change the clock.
@@ -58,6 +71,8 @@ type SecretKeeper struct {
 	// shown, the number of observations of the watch, is above 0.
 	current *corev1.Secret
 	shown   int
+	// updates limits the updates of the Secret. It is made on the first one.
+	updates *rate.Limiter
 	// lastError is the last error, empty if nothing failed since.
 	lastError string
 }
@@ -105,6 +120,9 @@ func (k *SecretKeeper) keep(ctx context.Context, signals <-chan struct{}) {
 		switch {
 		case apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err):
 			next = backoff.Step() // The watch will soon show the newer Secret.
+		case errors.Is(err, errTooManyUpdates):
+			next = updatePeriod
+			k.recordError(err)
 		case err != nil:
 			next = backoff.Step()
 			k.recordError(err)
@@ -170,6 +188,9 @@ func (k *SecretKeeper) write(ctx context.Context, current, wanted *corev1.Secret
 		created, err := secrets.Create(ctx, wanted, metav1.CreateOptions{})
 		return created, wrap(err, "create host Secret %s/%s", k.Namespace, k.Name)
 	}
+	if !k.mayUpdate() {
+		return nil, errTooManyUpdates
+	}
 	next := current.DeepCopy()
 	next.Data = wanted.Data
 	if !k.OfChart {
@@ -181,6 +202,14 @@ func (k *SecretKeeper) write(ctx context.Context, current, wanted *corev1.Secret
 	maps.Copy(next.Labels, wanted.Labels)
 	updated, err := secrets.Update(ctx, next, metav1.UpdateOptions{})
 	return updated, wrap(err, "update host Secret %s/%s", k.Namespace, k.Name)
+}
+
+// mayUpdate reports whether the Secret may be updated now, and counts the update. Only one goroutine calls it.
+func (k *SecretKeeper) mayUpdate() bool {
+	if k.updates == nil {
+		k.updates = rate.NewLimiter(rate.Every(updatePeriod), updateBurst)
+	}
+	return k.updates.AllowN(k.Clock.Now(), 1)
 }
 
 // isOwnedBy reports whether owner is the only owner of the Secret.

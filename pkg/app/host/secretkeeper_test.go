@@ -2,6 +2,7 @@ package host
 
 import (
 	"context"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/utils/clock"
+	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
 )
@@ -78,6 +80,42 @@ func TestSecretsComeBack(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestKeeperLimitsUpdates gives the keeper another content each time. A tenant can cause that, with a policy that shortens the
+// life of tokens.
+func TestKeeperLimitsUpdates(t *testing.T) {
+	t.Parallel()
+	client := fake.NewClientset(chartObjects(nil)...)
+	holder, _ := runHolder(t, client)
+	desired := &changingSecret{}
+	keeper := &SecretKeeper{
+		Client: client, Namespace: shop().Namespace, Name: "ci", Holder: holder, Desired: desired, Clock: clocktesting.NewFakeClock(time.Now()),
+	}
+	go func() { _ = keeper.Run(t.Context()) }()
+	eventually(t, "the check names the limit", func() bool {
+		check := keeper.Checks()[0]
+		return !check.Healthy && strings.Contains(check.Details[0], "too often")
+	})
+	updates := 0
+	for _, action := range client.Actions() {
+		if action.Matches("update", "secrets") {
+			updates++
+		}
+	}
+	if updates != updateBurst {
+		t.Errorf("%d updates, want %d", updates, updateBurst)
+	}
+}
+
+// changingSecret wants another content at each look.
+type changingSecret struct{ looks int }
+
+func (c *changingSecret) Want(context.Context, *corev1.Secret) (*corev1.Secret, time.Duration, error) {
+	c.looks++
+	return &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: shop().Namespace, Name: "ci"}, Data: map[string][]byte{"token": []byte(strconv.Itoa(c.looks))},
+	}, time.Minute, nil
 }
 
 // TestKeeperWaitsForHolder holds that a replica which is not proven writes nothing.
