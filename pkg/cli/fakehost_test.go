@@ -2,16 +2,12 @@ package cli_test
 
 import (
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
-	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -34,6 +30,7 @@ import (
 	"github.com/sublet-dev/sublet/api/release"
 	"github.com/sublet-dev/sublet/pkg/cli"
 	"github.com/sublet-dev/sublet/pkg/cli/host"
+	"github.com/sublet-dev/sublet/test/certificates"
 	"github.com/sublet-dev/sublet/test/goroutines"
 )
 
@@ -67,22 +64,13 @@ func newFakeHost(t *testing.T, answer func(http.ResponseWriter, *http.Request) b
 // newExpiredHost starts a host whose certificate is not valid any more.
 func newExpiredHost(t *testing.T) *fakeHost {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "host"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+	pair := certificates.New(t, &x509.Certificate{
+		Subject: pkix.Name{CommonName: "host"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true,
 		NotBefore: time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC), NotAfter: time.Date(2021, 1, 1, 0, 0, 0, 0, time.UTC),
-		IsCA: true, BasicConstraintsValid: true,
-	}
-	certificate, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
+	}, nil)
 	h := &fakeHost{}
 	h.Server = httptest.NewUnstartedServer(h)
-	h.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{certificate}, PrivateKey: key}}, MinVersion: tls.VersionTLS12}
+	h.TLS = &tls.Config{Certificates: []tls.Certificate{pair.TLS()}, MinVersion: tls.VersionTLS12}
 	h.StartTLS()
 	t.Cleanup(h.Close)
 	return h

@@ -227,7 +227,7 @@ func TestRenewedCertificates(t *testing.T) {
 	s.Stop()
 	next := newSigner(t)
 	next.dir = ca.dir
-	writePEM(t, ca.path("ca.crt"), "CERTIFICATE", next.cert.Raw)
+	next.trust(t, next.pair.Cert)
 	next.leaf(t, "server", nil)
 	next.leaf(t, "tls", nil)
 	s.Resume(t)

@@ -21,7 +21,7 @@ func TestConnectionsEndWithTheirServer(t *testing.T) {
 	plain := httptest.NewServer(http.NotFoundHandler())
 	t.Cleanup(plain.Close)
 	ca := newSigner(t)
-	writePEM(t, ca.path("ca.crt"), "CERTIFICATE", secure.Certificate().Raw)
+	ca.trust(t, secure.Certificate())
 	for _, endpoint := range []string{secure.URL, plain.URL} {
 		x := &External{Endpoints: []string{endpoint}, TLS: TLSFiles{Dir: ca.dir}}
 		conn, err := x.dial(t.Context(), hostPort(endpoint))

@@ -2,15 +2,8 @@ package storage
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"fmt"
 	"maps"
-	"math/big"
 	"net"
 	"slices"
 	"sync"
@@ -21,13 +14,13 @@ import (
 	"go.etcd.io/etcd/client/v3/kubernetes"
 	"go.uber.org/zap"
 
+	"github.com/sublet-dev/sublet/test/certificates"
 	"github.com/sublet-dev/sublet/test/ports"
 )
 
 // team is the members of one store, in one process and over TLS.
 type team struct {
-	authority *x509.Certificate
-	key       *ecdsa.PrivateKey
+	authority *certificates.Pair
 
 	mu    sync.Mutex
 	urls  map[string]string
@@ -38,34 +31,12 @@ type team struct {
 // newTeam returns members that have not started, each with an address and a volume.
 func newTeam(t *testing.T, names ...string) *team {
 	t.Helper()
-	key, certificate := newAuthority(t, "peers")
-	c := &team{authority: certificate, key: key, urls: map[string]string{}, dirs: map[string]string{}, alive: map[string]*Etcd{}}
+	c := &team{authority: certificates.NewAuthority(t, "peers"), urls: map[string]string{}, dirs: map[string]string{}, alive: map[string]*Etcd{}}
 	for _, name := range names {
 		c.urls[name] = "https://" + ports.Free(t, "127.0.0.1")
 		c.dirs[name] = t.TempDir()
 	}
 	return c
-}
-
-func newAuthority(t *testing.T, name string) (*ecdsa.PrivateKey, *x509.Certificate) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotAfter: time.Now().Add(time.Hour),
-		KeyUsage: x509.KeyUsageCertSign, BasicConstraintsValid: true, IsCA: true,
-	}
-	raw, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	certificate, err := x509.ParseCertificate(raw)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key, certificate
 }
 
 // listen listens at an address that another listener may just have left.
@@ -85,26 +56,10 @@ func listen(t *testing.T, address string) net.Listener {
 // tls returns the certificate of a member, signed by the authority of the team.
 func (c *team) tls(t *testing.T, name string) *PeerTLS {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	raw, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name}, NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}, c.authority, key.Public(), c.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	encoded, err := x509.MarshalECPrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	certificate := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: raw})
-	private := pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: encoded})
+	pair := certificates.NewLeaf(t, c.authority, name, net.IPv4(127, 0, 0, 1))
+	certificate, private := pair.CertPEM(), pair.KeyPEM(t)
 	return &PeerTLS{
-		Authority:   pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.authority.Raw}),
+		Authority:   c.authority.CertPEM(),
 		Certificate: func() (cert, key []byte) { return certificate, private },
 	}
 }

@@ -4,18 +4,9 @@ package e2e
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"math/big"
 	"net"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -25,6 +16,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/sublet-dev/sublet/test/certificates"
 	"github.com/sublet-dev/sublet/test/etcd"
 )
 
@@ -40,45 +32,14 @@ type operatorEtcd struct {
 func startOperatorEtcd(t *testing.T) *operatorEtcd {
 	t.Helper()
 	e, address := &operatorEtcd{}, machineAddress(t)
-	certFile, keyFile := e.issue(t, net.ParseIP(address))
+	// One certificate is the authority, the server's and the client's.
+	pair := certificates.NewAuthority(t, "etcd", net.ParseIP(address))
+	e.pair = map[string][]byte{"ca.crt": pair.CertPEM(), corev1.TLSCertKey: pair.CertPEM(), corev1.TLSPrivateKeyKey: pair.KeyPEM(t)}
+	certFile, keyFile := pair.Write(t, t.TempDir(), "etcd")
 	e.Server = etcd.Start(t, etcd.Options{IP: address, TLS: transport.TLSInfo{
 		CertFile: certFile, KeyFile: keyFile, TrustedCAFile: certFile, ClientCertAuth: true,
 	}})
 	return e
-}
-
-// issue makes one certificate that is the authority, the server's and the client's.
-func (e *operatorEtcd) issue(t *testing.T, address net.IP) (certFile, keyFile string) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "etcd"}, IPAddresses: []net.IP{address},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}
-	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	private, err := x509.MarshalECPrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	certPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert})
-	keyPEM := pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: private})
-	e.pair = map[string][]byte{"ca.crt": certPEM, corev1.TLSCertKey: certPEM, corev1.TLSPrivateKeyKey: keyPEM}
-	dir := t.TempDir()
-	certFile, keyFile = filepath.Join(dir, "etcd.crt"), filepath.Join(dir, "etcd.key")
-	for file, content := range map[string][]byte{certFile: certPEM, keyFile: keyPEM} {
-		if err := os.WriteFile(file, content, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return certFile, keyFile
 }
 
 // TestExternalEtcd installs a virtual cluster on an etcd that somebody else runs, and takes

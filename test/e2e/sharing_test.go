@@ -4,13 +4,8 @@ package e2e
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/x509"
-	"encoding/pem"
 	"fmt"
-	"math/big"
 	"strings"
 	"testing"
 	"time"
@@ -22,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/sublet-dev/sublet/api/labels"
+	"github.com/sublet-dev/sublet/test/certificates"
 )
 
 // replicatedValues returns the values of a release that has a Service of the host, and gives
@@ -140,10 +136,8 @@ func (tn *tenant) signCertificate() {
 		}
 		before := time.Now().UTC().Truncate(time.Second).Add(-time.Minute)
 		refresh, after := before.Add(12*time.Hour), before.Add(24*time.Hour)
-		chain, err := newCertificate(stub.PublicKey, before, after)
-		if err != nil {
-			return err
-		}
+		leaf := &x509.Certificate{NotBefore: before, NotAfter: after}
+		chain := string(certificates.Encode(certificates.Sign(tn.t, leaf, stub.PublicKey, certificates.NewAuthority(tn.t, "signer"))))
 		request.Status = certificatesv1.PodCertificateRequestStatus{
 			Conditions: []metav1.Condition{{
 				Type: certificatesv1.PodCertificateRequestConditionTypeIssued, Status: metav1.ConditionTrue,
@@ -156,33 +150,10 @@ func (tn *tenant) signCertificate() {
 	})
 }
 
-// newCertificate returns a certificate for a public key, of a new authority. Without a key it
-// is the authority's own.
-func newCertificate(public any, before, after time.Time) (string, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return "", err
-	}
-	ca := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: before, NotAfter: after, IsCA: true, BasicConstraintsValid: true}
-	template := &x509.Certificate{SerialNumber: big.NewInt(2), NotBefore: before, NotAfter: after}
-	if public == nil {
-		public, template = key.Public(), ca
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, ca, public, key)
-	if err != nil {
-		return "", err
-	}
-	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), nil
-}
-
 // runSharing starts the tenant's server, whose files are a trust bundle and a certificate.
 func (tn *tenant) runSharing() {
 	tn.t.Helper()
-	now := time.Now().UTC()
-	bundle, err := newCertificate(nil, now.Add(-time.Minute), now.Add(time.Hour))
-	if err != nil {
-		tn.t.Fatal(err)
-	}
+	bundle := string(certificates.NewAuthority(tn.t, "trusted").CertPEM())
 	tn.apply(strings.ReplaceAll(sharing, "@BUNDLE@", strings.ReplaceAll(strings.TrimSpace(bundle), "\n", "\n    ")))
 	tn.signCertificate()
 	tn.await("condition=Ready", "pod/mine")

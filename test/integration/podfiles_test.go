@@ -2,14 +2,9 @@ package integration
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"fmt"
-	"math/big"
 	"testing"
 	"time"
 
@@ -19,24 +14,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sublet-dev/sublet/pkg/translate"
+	"github.com/sublet-dev/sublet/test/certificates"
 )
-
-// authority returns the certificate of a new CA.
-func authority(t *testing.T) string {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
-}
 
 // projecting returns a pod with one projected volume.
 func (r *release) projecting(name string, sources ...corev1.VolumeProjection) *corev1.Pod {
@@ -82,7 +61,7 @@ func TestTrustBundlesFollow(t *testing.T) {
 		})
 	}
 	want("no bundle is there", nil)
-	one, two := authority(t), authority(t)
+	one, two := string(certificates.NewAuthority(t, "one").CertPEM()), string(certificates.NewAuthority(t, "two").CertPEM())
 	first := &certificatesv1.ClusterTrustBundle{ObjectMeta: metav1.ObjectMeta{Name: r.namespace}, Spec: certificatesv1.ClusterTrustBundleSpec{TrustBundle: one}}
 	second := &certificatesv1.ClusterTrustBundle{
 		ObjectMeta: metav1.ObjectMeta{Name: "example.com:" + r.namespace + ":ca", Labels: map[string]string{"stage": "live"}},
@@ -205,18 +184,10 @@ func sign(t *testing.T, request *certificatesv1.PodCertificateRequest) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
 	before := time.Now().UTC().Truncate(time.Second).Add(-time.Minute)
 	refresh, after := before.Add(12*time.Hour), before.Add(24*time.Hour)
-	leaf := &x509.Certificate{SerialNumber: big.NewInt(2), NotBefore: before, NotAfter: after}
-	der, err := x509.CreateCertificate(rand.Reader, leaf, &x509.Certificate{SerialNumber: big.NewInt(1)}, stub.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	chain := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+	leaf := &x509.Certificate{NotBefore: before, NotAfter: after}
+	chain := string(certificates.Encode(certificates.Sign(t, leaf, stub.PublicKey, certificates.NewAuthority(t, "signer"))))
 	request.Status = certificatesv1.PodCertificateRequestStatus{
 		Conditions: []metav1.Condition{{
 			Type: certificatesv1.PodCertificateRequestConditionTypeIssued, Status: metav1.ConditionTrue,
