@@ -57,7 +57,14 @@ type auditEvent struct {
 	StageTimestamp time.Time `json:"stageTimestamp"`
 }
 
-// grants has the permissions of releases as texts like "get pods/log" or "watch secrets -certs".
+// The scopes of permissions. A use in the namespace of a release does not prove a permission for the whole host.
+const (
+	scopeOwn     = "namespace"
+	scopeExports = "exports" // the namespaces that the release exports Secrets to
+	scopeCluster = "host"
+)
+
+// grants has the permissions of releases as texts like "namespace: get pods/log" or "host: watch nodes".
 type grants struct {
 	mu       sync.Mutex
 	releases map[string]release.Release // user name -> release
@@ -100,7 +107,8 @@ func userOf(r release.Release) string {
 // late. A watch lists on hosts that have no lists by watch. Any other get or list must be used, and each
 // of Secrets.
 func (g *grants) isForRareState(text string) bool {
-	switch text {
+	scope, request, _ := strings.Cut(text, ": ")
+	switch request {
 	case "patch events": // An Event on the anchor is patched only if it repeats in one process.
 		return true
 	case "get pods/attach", "get pods/exec", "get pods/portforward": // Only clients with WebSockets send it.
@@ -108,8 +116,8 @@ func (g *grants) isForRareState(text string) bool {
 	case "get nodes/metrics", "get nodes/stats": // Kubelets ask the host for it, in reviews of their own.
 		return true
 	}
-	verb, what, _ := strings.Cut(text, " ")
-	return (verb == "get" || verb == "list") && what != "secrets" && g.rules["watch "+what]
+	verb, what, _ := strings.Cut(request, " ")
+	return (verb == "get" || verb == "list") && what != "secrets" && g.rules[scope+": watch "+what]
 }
 
 // record records the permissions of a release as they are now.
@@ -118,17 +126,17 @@ func (g *grants) record(ctx context.Context, r release.Release) error {
 	if err != nil {
 		return err
 	}
-	rules := role.Rules
+	rules := map[string][]rbacv1.PolicyRule{scopeOwn: role.Rules}
 	cluster, err := hostClient.RbacV1().ClusterRoles().Get(ctx, r.ClusterRole(), metav1.GetOptions{})
 	if err == nil {
-		rules = append(rules, cluster.Rules...)
+		rules[scopeCluster] = cluster.Rules
 	}
 	exports, err := hostClient.RbacV1().Roles("").List(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + r.Exports()})
 	if err != nil {
 		return err
 	}
 	for _, role := range exports.Items {
-		rules = append(rules, role.Rules...)
+		rules[scopeExports] = append(rules[scopeExports], role.Rules...)
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -138,14 +146,16 @@ func (g *grants) record(ctx context.Context, r release.Release) error {
 	}
 	g.releases[user] = r
 	delete(g.ended, user)
-	for _, rule := range rules {
-		g.add(r, rule)
+	for scope, ofScope := range rules {
+		for _, rule := range ofScope {
+			g.add(r, scope, rule)
+		}
 	}
 	return nil
 }
 
 // add records one rule. The caller holds the lock.
-func (g *grants) add(r release.Release, rule rbacv1.PolicyRule) {
+func (g *grants) add(r release.Release, scope string, rule rbacv1.PolicyRule) {
 	names := []string{""}
 	if len(rule.ResourceNames) > 0 {
 		names = rule.ResourceNames
@@ -153,7 +163,7 @@ func (g *grants) add(r release.Release, rule rbacv1.PolicyRule) {
 	for _, resource := range rule.Resources {
 		for _, verb := range rule.Verbs {
 			for _, name := range names {
-				g.rules[permission(r, verb, resource, name)] = true
+				g.rules[scope+": "+permission(r, verb, resource, name)] = true
 			}
 		}
 	}
@@ -171,11 +181,33 @@ func permission(r release.Release, verb, resource, name string) string {
 }
 
 // permissionFor returns the narrowest permission that allows a request. The caller holds the lock.
-func (g *grants) permissionFor(r release.Release, verb, resource, name string) string {
-	if named := permission(r, verb, resource, name); g.rules[named] {
-		return named
+func (g *grants) permissionFor(r release.Release, event auditEvent) string {
+	resource, name := event.resource(), event.ObjectRef.Name
+	named, anyName := permission(r, event.Verb, resource, name), permission(r, event.Verb, resource, "")
+	for _, scope := range event.scopes(r) {
+		for _, text := range []string{scope + ": " + named, scope + ": " + anyName} {
+			if g.rules[text] {
+				return text
+			}
+		}
 	}
-	return permission(r, verb, resource, "")
+	return anyName
+}
+
+// resource returns the resource of a request, as rules name it.
+func (e auditEvent) resource() string {
+	return strings.TrimSuffix(e.ObjectRef.Resource+"/"+e.ObjectRef.Subresource, "/")
+}
+
+// scopes returns in which scopes a permission for the request may be needed, the narrowest first.
+func (e auditEvent) scopes(r release.Release) []string {
+	switch {
+	case e.ObjectRef.Namespace == "" || e.ObjectRef.Resource == "namespaces": // Requests about a namespace name it here.
+		return []string{scopeCluster}
+	case e.ObjectRef.Namespace == r.Namespace:
+		return []string{scopeOwn}
+	}
+	return []string{scopeExports, scopeCluster}
 }
 
 // checkRoles returns an error with the permissions that no release has used, and the requests
@@ -221,13 +253,12 @@ func (g *grants) read(file string, started time.Time, used map[string]bool, miss
 		if !ok {
 			return
 		}
-		resource := strings.TrimSuffix(event.ObjectRef.Resource+"/"+event.ObjectRef.Subresource, "/")
-		used[g.permissionFor(r, event.Verb, resource, event.ObjectRef.Name)] = true
+		used[g.permissionFor(r, event)] = true
 		// The syncer lists copies of kinds that are off. Without the permission it leaves them.
 		end, ended := g.ended[event.User.Username]
 		late := ended && event.RequestReceivedTimestamp.After(end)
 		request := fmt.Sprintf("%s in namespace %q of %s",
-			permission(r, event.Verb, resource, event.ObjectRef.Name), event.ObjectRef.Namespace, event.User.Username)
+			permission(r, event.Verb, event.resource(), event.ObjectRef.Name), event.ObjectRef.Namespace, event.User.Username)
 		at := event.RequestReceivedTimestamp
 		denied, isDenied := missing[request]
 		switch decision := event.Annotations["authorization.k8s.io/decision"]; {
