@@ -221,7 +221,7 @@ func TestRenewedCertificates(t *testing.T) {
 	ca := newSigner(t)
 	cert, key := ca.leaf(t, "server", nil)
 	ca.leaf(t, "tls", nil)
-	s := etcd.Start(t, withTLS(cert, key, ca.path("ca.crt")))
+	s := etcd.Start(t, withTLS(cert, key, ca.caFile()))
 	_, client := startExternal(t, s, "/shop/", func(x *External) { x.TLS.Dir = ca.dir })
 	createKey(t, client, "/registry/a")
 	s.Stop()

@@ -30,12 +30,13 @@ func newSigner(t *testing.T) *signer {
 	return a
 }
 
-func (a *signer) path(name string) string { return filepath.Join(a.dir, name) }
+// caFile returns the file of the authority that the client of the store trusts.
+func (a *signer) caFile() string { return filepath.Join(a.dir, "ca.crt") }
 
 // trust writes a certificate as that of the authority which the client of the store trusts.
 func (a *signer) trust(t *testing.T, authority *x509.Certificate) {
 	t.Helper()
-	if err := os.WriteFile(a.path("ca.crt"), certificates.Encode(authority), 0o600); err != nil {
+	if err := os.WriteFile(a.caFile(), certificates.Encode(authority), 0o600); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -59,7 +59,7 @@ func wrongEtcds() map[string]wrongStore {
 		},
 		"other-ca": func(t *testing.T) *External {
 			x := tlsStore(t, nil)
-			x.TLS.CA = newSigner(t).path("ca.crt")
+			x.TLS.CA = newSigner(t).caFile()
 			return x
 		},
 		"expired-server": func(t *testing.T) *External {
@@ -185,7 +185,7 @@ func tlsStore(t *testing.T, change func(*x509.Certificate)) *External {
 func mutualStore(t *testing.T, ca, by *signer, name string) *External {
 	t.Helper()
 	cert, key := ca.leaf(t, "server", nil)
-	s := etcd.Start(t, withTLS(cert, key, ca.path("ca.crt")))
+	s := etcd.Start(t, withTLS(cert, key, ca.caFile()))
 	x := &External{Endpoints: []string{s.Endpoint()}, Prefix: "/shop/", TLS: TLSFiles{Dir: ca.dir}}
 	if by != nil {
 		x.TLS.Cert, x.TLS.Key = by.leaf(t, name, nil)
