@@ -225,7 +225,8 @@ func (a *attempt) close() bool {
 
 // runTerm tries to get the lease, and runs the parts until the lease is lost or ctx ends.
 // current is a term that already runs. It is stopped if this replica does not get the lease. The
-// lease is released only after the parts have stopped.
+// lease is released only after the parts have stopped. The elector would release it before, if its
+// renewals fail and the store responds again.
 func (e *Election) runTerm(ctx context.Context, parts []Part, current *term) error {
 	electing, release := context.WithCancel(context.WithoutCancel(ctx))
 	defer release()
@@ -238,7 +239,7 @@ func (e *Election) runTerm(ctx context.Context, parts []Part, current *term) err
 	defer context.AfterFunc(ctx, giveUp)()
 	defer time.AfterFunc(e.RenewDeadline, giveUp).Stop()
 	elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
-		Lock: e.lock, Name: "sublet", ReleaseOnCancel: true,
+		Lock: e.lock, Name: "sublet",
 		LeaseDuration: e.LeaseDuration, RenewDeadline: e.RenewDeadline, RetryPeriod: e.RetryPeriod,
 		Callbacks: leaderelection.LeaderCallbacks{
 			OnStartedLeading: func(held context.Context) {
@@ -254,16 +255,35 @@ func (e *Election) runTerm(ctx context.Context, parts []Part, current *term) err
 		return fmt.Errorf("cannot prepare the election: %w", err)
 	}
 	elector.Run(electing)
+	err = e.awaitStop(try, current)
+	e.releaseLease(ctx)
+	return err
+}
+
+// awaitStop waits until no part runs after an attempt. It returns the error of the term. A current
+// term whose attempt has not started it loses the lease.
+func (e *Election) awaitStop(try *attempt, current *term) error {
 	if try.close() {
 		return <-try.result
 	}
 	e.clearAlone()
-	if current != nil {
-		current.lose()
-		<-current.done
-		return current.failure()
+	if current == nil {
+		return nil
 	}
-	return nil
+	current.lose()
+	<-current.done
+	return current.failure()
+}
+
+// releaseLease releases the lease if this replica may hold it, so that the next leader need not
+// wait until it expires. The parts must have stopped. It works after ctx has ended, because a
+// process that stops releases its lease.
+func (e *Election) releaseLease(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.RenewDeadline)
+	defer cancel()
+	if err := e.lock.release(ctx); err != nil {
+		klog.InfoS("Cannot release the lease, others wait until it expires", "err", err)
+	}
 }
 
 // lead runs the parts until they return, or until held or ctx ends.

@@ -7,7 +7,10 @@ import (
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 )
 
@@ -114,14 +117,43 @@ func TestObservedLock(t *testing.T) {
 	if err := second.Update(t.Context(), resourcelock.LeaderElectionRecord{HolderIdentity: "shop-1", RenewTime: metav1.Now()}); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := first.Get(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if err := first.Update(t.Context(), resourcelock.LeaderElectionRecord{}); !errors.Is(err, errNotHolder) {
-		t.Errorf("it released the lease of its successor: %v", err)
+	if err := first.release(t.Context()); err != nil {
+		t.Error(err)
 	}
 	if got := store.holder(t); got != "shop-1" || !second.isHeld() {
 		t.Errorf("the holder is %q", got)
+	}
+	if err := second.release(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if got := store.holder(t); got != "" || second.isHeld() {
+		t.Errorf("after its release, the holder is %q", got)
+	}
+}
+
+// TestReleaseRetries lets a renewal of the same replica take effect between the read and the write of its release. A
+// lock that was never claimed sends nothing.
+func TestReleaseRetries(t *testing.T) {
+	t.Parallel()
+	store := newLeaseStore()
+	client := store.client()
+	conflicts := 0
+	client.PrependReactor("update", "leases", func(clienttesting.Action) (bool, runtime.Object, error) {
+		conflicts++
+		return conflicts == 1, nil, apierrors.NewConflict(coordinationv1.Resource("leases"), "sublet-leader", errors.New("changed"))
+	})
+	lock := newObservedLock(client.CoordinationV1(), testLease(), "shop-0", leaseDuration)
+	if err := lock.release(t.Context()); err != nil || len(client.Actions()) != 0 {
+		t.Errorf("before it has claimed the lease: %v, %d requests, want none", err, len(client.Actions()))
+	}
+	if err := lock.Create(t.Context(), resourcelock.LeaderElectionRecord{HolderIdentity: "shop-0", RenewTime: metav1.Now()}); err != nil {
+		t.Fatal(err)
+	}
+	if err := lock.release(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if got := store.holder(t); got != "" || lock.isHeld() || conflicts != 2 {
+		t.Errorf("after its release, the holder is %q after %d updates, want none after 2", got, conflicts)
 	}
 }
 

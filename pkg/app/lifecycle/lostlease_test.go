@@ -6,6 +6,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	clienttesting "k8s.io/client-go/testing"
 )
 
 // TestLostLeaseEndsTermOnly takes the store from a leader whose part does not stop well. Its
@@ -81,4 +84,76 @@ func testLostLease(t *testing.T, reason string, leave func() error, early bool) 
 	if terms := r.terms.Load(); terms != 2 || !election.Holds() || r.api.Load() != 1 || len(r.done) != 0 {
 		t.Errorf("%s After the store is back: %d terms, holds %t, %d APIs run", reason, terms, election.Holds(), r.api.Load())
 	}
+}
+
+// TestReleaseAfterParts lets the renewals of a leader fail until it gives up, and the store respond
+// again before its part has stopped. The lease is released only then: a follower would lead at
+// once. Time is simulated.
+func TestReleaseAfterParts(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, testReleaseAfterParts)
+}
+
+func testReleaseAfterParts(t *testing.T) {
+	store := newLeaseStore()
+	r := &replica{done: make(chan error, 1)}
+	ctx, cancel := context.WithCancel(t.Context())
+	contested, stopping, stopped := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	close(contested)
+	parts := []Part{{Name: "syncing", Leader: true, Run: func(ctx context.Context) error {
+		term := r.terms.Add(1)
+		<-ctx.Done()
+		if term == 1 {
+			close(stopping)
+			<-time.After(time.Minute)
+			close(stopped)
+		}
+		return nil
+	}}}
+	election := &Election{
+		Contested: contested, LeaseDuration: leaseDuration, RenewDeadline: leaseDuration / 3, RetryPeriod: 2 * time.Second,
+		Leases: store.client(&r.cut).CoordinationV1(), Lease: testLease(), Identity: "shop-0",
+	}
+	go func() { r.done <- Run(ctx, parts, election) }()
+	defer func() { cancel(); <-r.done }() //nolint:errcheck // the test reads it while it can be wrong
+
+	<-time.After(leaseDuration + time.Second/2) // between two renewals
+	r.cut.Store(true)
+	<-time.After(election.RenewDeadline) // All renewals within the deadline have failed, and the last has not passed.
+	r.cut.Store(false)
+	<-stopping
+	for _, wait := range []time.Duration{0, leaseDuration, leaseDuration} {
+		<-time.After(wait)
+		synctest.Wait()
+		if holder := store.holder(t); holder != "shop-0" || store.countReleases() != 0 {
+			t.Errorf("The part still runs: the holder is %q after %d releases, want shop-0 and none", holder, store.countReleases())
+		}
+	}
+	if election.Holds() {
+		t.Error("It holds a lease that it has not renewed.")
+	}
+	<-stopped
+	synctest.Wait()
+	if got := store.countReleases(); got != 1 {
+		t.Errorf("The part has stopped: %d releases, want one", got)
+	}
+	<-time.After(leaseDuration)
+	if terms := r.terms.Load(); terms != 2 || len(r.done) != 0 {
+		t.Errorf("%d terms, %d processes have ended, want 2 and none", terms, len(r.done))
+	}
+}
+
+// countReleases returns how many updates of the lease have removed its holder.
+func (s *leaseStore) countReleases() int {
+	count := 0
+	for _, action := range s.Actions() {
+		update, ok := action.(clienttesting.UpdateAction)
+		if !ok || action.GetVerb() != "update" {
+			continue
+		}
+		if holder := update.GetObject().(*coordinationv1.Lease).Spec.HolderIdentity; holder == nil || *holder == "" {
+			count++
+		}
+	}
+	return count
 }

@@ -2,7 +2,6 @@ package lifecycle
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -30,8 +29,9 @@ type observedLock struct {
 	since time.Time
 	// expired is the version that was found to be expired.
 	expired string
-	// holder is the holder when the lease was last read or written.
-	holder string
+	// claimed is true if the lease in the store may name this replica. A write may take effect
+	// even if the response is lost.
+	claimed bool
 }
 
 // newObservedLock returns the lock of the replica with that identity.
@@ -45,9 +45,6 @@ func newObservedLock(leases coordinationclient.LeasesGetter, lease types.Namespa
 		},
 	}
 }
-
-// errNotHolder is returned instead of releasing a lease that another replica holds.
-var errNotHolder = errors.New("the lease has another holder")
 
 // isHeld reports whether this replica holds the lease. Others take it only after they have seen
 // no renewal for its duration, which is later than its expiry here.
@@ -92,7 +89,6 @@ func (l *observedLock) Get(ctx context.Context) (*resourcelock.LeaderElectionRec
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.holder = record.HolderIdentity
 	if l.expired != "" && l.expired == l.versions.last() {
 		free := *record
 		free.HolderIdentity = ""
@@ -103,44 +99,72 @@ func (l *observedLock) Get(ctx context.Context) (*resourcelock.LeaderElectionRec
 
 // Create implements resourcelock.Interface.
 func (l *observedLock) Create(ctx context.Context, record resourcelock.LeaderElectionRecord) error {
-	return l.record(record, func() error { return l.Interface.Create(ctx, record) })
+	return l.claim(func() error { return l.Interface.Create(ctx, record) })
 }
 
 // Update implements resourcelock.Interface.
 func (l *observedLock) Update(ctx context.Context, record resourcelock.LeaderElectionRecord) error {
-	return l.record(record, func() error { return l.Interface.Update(ctx, record) })
+	return l.claim(func() error { return l.Interface.Update(ctx, record) })
 }
 
-// record writes a lease by send, and records until when this replica holds it.
-func (l *observedLock) record(record resourcelock.LeaderElectionRecord, send func() error) error {
+// claim takes or renews the lease by send, and records until when this replica holds it.
+func (l *observedLock) claim(send func() error) error {
+	l.mu.Lock()
+	l.claimed = true
+	l.mu.Unlock()
 	begin := time.Now()
-	if record.HolderIdentity != l.Identity() { // a release
-		if err := l.endHold(); err != nil {
-			return err
-		}
-		return send()
-	}
 	if err := send(); err != nil {
 		return err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.renewed, l.holder = begin, record.HolderIdentity
+	l.renewed = begin
 	return nil
 }
 
-// endHold records that this replica no longer holds the lease. It does so before the release is
-// sent, which may take effect even if the response is lost. It fails if another replica holds
-// the lease, because client-go's elector might otherwise release the lease of a successor that
-// it has not seen.
-func (l *observedLock) endHold() error {
+// release releases the lease if this replica is its holder. It sends no request if this replica
+// has not claimed the lease. It retries after a conflict, because a renewal that was canceled may
+// still take effect. client-go's elector might release the lease of a successor that it has not
+// seen, so it must not release any.
+func (l *observedLock) release(ctx context.Context) error {
+	for l.endHold() {
+		record, _, err := l.Interface.Get(ctx)
+		switch {
+		case apierrors.IsNotFound(err) || err == nil && record.HolderIdentity != l.Identity():
+			l.clearClaim()
+			return nil
+		case err != nil:
+			return fmt.Errorf("cannot get %s: %w", l.Describe(), err)
+		}
+		now := metav1.Now()
+		err = l.Interface.Update(ctx, resourcelock.LeaderElectionRecord{
+			LeaderTransitions: record.LeaderTransitions, LeaseDurationSeconds: 1, AcquireTime: now, RenewTime: now,
+		})
+		switch {
+		case err == nil:
+			l.clearClaim()
+		case !apierrors.IsConflict(err):
+			return fmt.Errorf("cannot update %s: %w", l.Describe(), err)
+		}
+	}
+	return nil
+}
+
+// endHold records that this replica does not hold the lease any more. It reports whether the lease
+// in the store may still name this replica. It must be called before a release is sent, which may
+// take effect even if the response is lost.
+func (l *observedLock) endHold() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.renewed = time.Time{}
-	if l.holder != l.Identity() {
-		return errNotHolder
-	}
-	return nil
+	return l.claimed
+}
+
+// clearClaim records that the lease in the store does not name this replica.
+func (l *observedLock) clearClaim() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.claimed = false
 }
 
 // Describe implements resourcelock.Interface.
