@@ -7,15 +7,15 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/sublet-dev/sublet/pkg/app/podgc"
-	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
 )
 
 // podGCUser is the user that deletes finished pods.
 const podGCUser = "system:sublet:pod-gc"
 
-// runPodGC deletes finished pods during one leader term.
+// runPodGC deletes finished pods during one leader term. Policies and webhooks of the tenant cannot
+// prevent that, because all tenants of the host share its limit.
 func (a *builtApp) runPodGC(ctx context.Context) error {
-	client, err := kubernetes.NewForConfig(a.controlPlane.ClientConfig(podGCUser, pki.GroupAdmins))
+	client, err := kubernetes.NewForConfig(a.controlPlane.KeeperConfig(podGCUser))
 	if err != nil {
 		return err
 	}

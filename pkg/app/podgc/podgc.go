@@ -9,6 +9,7 @@ package podgc
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -54,7 +55,8 @@ func (c *Collector) Run(ctx context.Context) error {
 	}
 }
 
-// collect deletes the oldest finished pods above the number to keep.
+// collect deletes the oldest finished pods above the number to keep. It returns the errors of all pods that it cannot
+// delete, so that one of them does not keep the others.
 func (c *Collector) collect(ctx context.Context) error {
 	if c.Keep == 0 {
 		return nil
@@ -63,15 +65,19 @@ func (c *Collector) collect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	var errs []error
 	for _, pod := range finished[:max(len(finished)-c.Keep, 0)] {
 		err := c.Client.CoreV1().Pods(pod.Namespace).Delete(ctx, pod.Name, metav1.DeleteOptions{
 			GracePeriodSeconds: new(int64), Preconditions: &metav1.Preconditions{UID: &pod.UID},
 		})
 		if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
-			return fmt.Errorf("cannot delete finished pod %s/%s: %w", pod.Namespace, pod.Name, err)
+			errs = append(errs, fmt.Errorf("cannot delete finished pod %s/%s: %w", pod.Namespace, pod.Name, err))
+		}
+		if ctx.Err() != nil {
+			break
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // listFinished returns the finished pods, the oldest first.

@@ -1,18 +1,22 @@
 package podgc
 
 import (
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes/fake"
 	corelisters "k8s.io/client-go/listers/core/v1"
+	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/client-go/tools/cache"
 	clocktesting "k8s.io/utils/clock/testing"
 )
@@ -87,6 +91,24 @@ func TestCollect(t *testing.T) {
 		if diff := cmp.Diff(c.want, names(t, client)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", c.reason, diff)
 		}
+	}
+}
+
+// TestCollectDenied denies the delete of the oldest pod. The next oldest is deleted, and the error names the first.
+func TestCollectDenied(t *testing.T) {
+	t.Parallel()
+	collector, client := newCollector(t, 1, pod("kept", 40, corev1.PodSucceeded), pod("old", 30, corev1.PodFailed), pod("new", 10, corev1.PodSucceeded))
+	client.PrependReactor("delete", "pods", func(action clienttesting.Action) (bool, runtime.Object, error) {
+		if name := action.(clienttesting.DeleteAction).GetName(); name == "kept" {
+			return true, nil, apierrors.NewForbidden(corev1.Resource("pods"), name, errors.New("denied by a policy"))
+		}
+		return false, nil, nil
+	})
+	if err := collector.collect(t.Context()); err == nil || !strings.Contains(err.Error(), "cannot delete finished pod web/kept: ") {
+		t.Errorf("got error %v, want that of the pod kept", err)
+	}
+	if diff := cmp.Diff([]string{"kept", "new"}, names(t, client)); diff != "" {
+		t.Errorf("pods that are left (-want +got):\n%s", diff)
 	}
 }
 
