@@ -10,17 +10,24 @@ import (
 	"k8s.io/klog/v2"
 )
 
-// noPort is an invalid port number, so it is outside of every node port range.
-const noPort = 70000
+const (
+	// noPort is an invalid port number, so it is outside of every node port range.
+	noPort = 70000
+	// nodePortTimeout bounds the question for the node port range. A start can do without the answer, and an
+	// attempt needs the rest of askTimeout for its claim.
+	nodePortTimeout = askTimeout / 3
+)
 
 // hostNodePorts returns the node port range of the host, such as 30000-32767. No API returns it,
 // and a dry run does not check it. But the host names it when it rejects a node port outside of
 // the range. So hostNodePorts tries to create a Service with such a port. The result is empty if
-// the range is unknown.
+// the range is unknown, and also if admission webhooks for Services are slow.
 func (d *Discovery) hostNodePorts(ctx context.Context) string {
 	if d.NodePortRange != "" || !d.AsksNodePorts {
 		return d.NodePortRange
 	}
+	ctx, cancel := context.WithTimeout(ctx, nodePortTimeout)
+	defer cancel()
 	services := d.Client.CoreV1().Services(d.Release.Namespace)
 	created, err := services.Create(ctx, &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Name: d.Release.Name + "-no-port", Labels: d.Release.Labels()},

@@ -1,15 +1,21 @@
 package host
 
 import (
+	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/fake"
+	coreclient "k8s.io/client-go/kubernetes/typed/core/v1"
 	clienttesting "k8s.io/client-go/testing"
 )
 
@@ -65,4 +71,62 @@ func TestNodePortRange(t *testing.T) {
 			}
 		})
 	}
+}
+
+// slowServices is a host whose webhook for Services takes longer than any client waits. Patches of ConfigMaps fail once
+// their context has ended, unlike those of the fake client.
+type slowServices struct{ kubernetes.Interface }
+
+// CoreV1 implements [kubernetes.Interface].
+func (s slowServices) CoreV1() coreclient.CoreV1Interface { return slowCore{s.Interface.CoreV1()} }
+
+type slowCore struct{ coreclient.CoreV1Interface }
+
+// Services implements [coreclient.ServicesGetter].
+func (c slowCore) Services(namespace string) coreclient.ServiceInterface {
+	return slowService{c.CoreV1Interface.Services(namespace)}
+}
+
+// ConfigMaps implements [coreclient.ConfigMapsGetter].
+func (c slowCore) ConfigMaps(namespace string) coreclient.ConfigMapInterface {
+	return contextConfigMap{c.CoreV1Interface.ConfigMaps(namespace)}
+}
+
+type slowService struct{ coreclient.ServiceInterface }
+
+// Create implements [coreclient.ServiceInterface].
+func (slowService) Create(ctx context.Context, _ *corev1.Service, _ metav1.CreateOptions) (*corev1.Service, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+type contextConfigMap struct{ coreclient.ConfigMapInterface }
+
+// Patch implements [coreclient.ConfigMapInterface].
+func (c contextConfigMap) Patch(ctx context.Context, name string, kind types.PatchType, data []byte, options metav1.PatchOptions, subresources ...string,
+) (*corev1.ConfigMap, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	return c.ConfigMapInterface.Patch(ctx, name, kind, data, options, subresources...)
+}
+
+// TestSlowServices starts for the first time on a host that does not answer about Services. The attempt has time left
+// for its claim. Time is simulated.
+func TestSlowServices(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		d := newDiscovery(t, fake.NewClientset(chartObjects(nil)...))
+		d.Client, d.AsksNodePorts = slowServices{d.Client}, true
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		begin := time.Now()
+		facts, _, err := d.Discover(ctx, noStandby(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(begin); took >= askTimeout || facts.NodePortRange != "" {
+			t.Errorf("The first start took %s with the range %q, want less than %s and no range", took, facts.NodePortRange, askTimeout)
+		}
+	})
 }
