@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/discovery"
+	"k8s.io/klog/v2"
 )
 
 // Source is a setting that contains objects.
@@ -60,7 +61,8 @@ func Template(setting, text string, release Release, values map[string]any, clus
 // Cluster returns the capabilities of the virtual cluster for templates.
 type Cluster func() (*common.Capabilities, error)
 
-// Discover returns a Cluster that reads the capabilities from the API server.
+// Discover returns a Cluster that reads the capabilities from the API server. Like Helm, it omits APIs whose
+// aggregated API server does not respond: a tenant may have added it.
 func Discover(client discovery.DiscoveryInterface) Cluster {
 	return func() (*common.Capabilities, error) {
 		info, err := client.ServerVersion()
@@ -72,7 +74,10 @@ func Discover(client discovery.DiscoveryInterface) Cluster {
 			return nil, fmt.Errorf("cannot read the version %q: %w", info.GitVersion, err)
 		}
 		_, lists, err := client.ServerGroupsAndResources()
-		if err != nil {
+		switch {
+		case discovery.IsGroupDiscoveryFailedError(err):
+			klog.InfoS("Templates do not see all APIs of the virtual cluster", "err", err)
+		case err != nil:
 			return nil, fmt.Errorf("cannot list the APIs of the virtual cluster: %w", err)
 		}
 		capabilities := common.DefaultCapabilities.Copy()
