@@ -113,8 +113,10 @@ func (o *otherReplicas) contest() <-chan struct{} {
 	return o.contested
 }
 
-// hasStandby reports whether a term takes its session from the standby.
-func (o *otherReplicas) hasStandby() bool { return o != nil && isClosed(o.standby.on) }
+// takeSlot takes the slot of the standby for a term that builds its own session. If it returns false,
+// the term takes its session from the standby. It does not wait for the slot: a standby that has
+// just started holds it, and waits for the term.
+func (o *otherReplicas) takeSlot() bool { return !isClosed(o.standby.on) && o.standby.slot.TryLock() }
 
 // isClosed reports whether a channel, to which nobody sends, is closed.
 func isClosed(c <-chan struct{}) bool {

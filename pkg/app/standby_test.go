@@ -24,3 +24,32 @@ func TestHeldSession(t *testing.T) {
 		t.Errorf("the term ended: got %v, want no error", err)
 	}
 }
+
+// TestTakeSlot starts a term while the lease becomes contested. The standby has taken the slot, and waits for the term.
+func TestTakeSlot(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		reason          string
+		contested, held bool
+		want            bool
+	}{
+		"Alone":     {"A single replica has no standby.", false, false, true},
+		"Contested": {"The standby runs, or soon will.", true, false, false},
+		"Meanwhile": {"The standby has started after the look at the channel.", false, true, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			contested := make(chan struct{})
+			others := &otherReplicas{contested: contested, standby: newStandby(contested)}
+			if tc.contested {
+				close(contested)
+			}
+			if tc.held {
+				others.standby.slot.Lock()
+			}
+			if got := others.takeSlot(); got != tc.want {
+				t.Errorf("%s Got %t, want %t", tc.reason, got, tc.want)
+			}
+		})
+	}
+}

@@ -103,13 +103,13 @@ func (s *session) termStart(skew time.Duration) time.Time {
 // runSyncing runs the syncer and the virtual scheduler for one leader term. Each term builds new
 // ones, because caches and expectations of an earlier term are stale.
 func (a *builtApp) runSyncing(ctx context.Context) error {
-	if a.others.hasStandby() {
+	if a.others == nil {
+		return a.syncAlone(ctx)
+	}
+	if !a.others.takeSlot() {
 		return a.syncFromStandby(ctx)
 	}
-	if a.others != nil {
-		a.others.standby.slot.Lock()
-		defer a.others.standby.slot.Unlock()
-	}
+	defer a.others.standby.slot.Unlock()
 	return a.syncAlone(ctx)
 }
 
