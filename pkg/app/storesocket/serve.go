@@ -10,8 +10,15 @@ import (
 	"net"
 	"os"
 	"sync"
+	"time"
 
 	"k8s.io/klog/v2"
+)
+
+const (
+	// firstPause is the pause after the first accept that has failed. It doubles up to lastPause.
+	firstPause = 5 * time.Millisecond
+	lastPause  = time.Second
 )
 
 // Serve forwards connections on the socket to the store until ctx ends.
@@ -45,17 +52,30 @@ func listenPrivately(ctx context.Context, path string) (net.Listener, error) {
 	return listener, nil
 }
 
-// forwardAll forwards accepted connections to the store until ctx ends.
+// forwardAll forwards accepted connections to the store until ctx ends. It retries when no connection
+// can be accepted, as while the process has too many open files. The listener stays open then, so that
+// clients would wait forever.
 func forwardAll(ctx context.Context, listener net.Listener, dial func(context.Context) (net.Conn, error)) {
 	stop := context.AfterFunc(ctx, func() { _ = listener.Close() })
 	defer stop()
 	var open sync.WaitGroup
 	defer open.Wait()
+	pause := time.Duration(0)
 	for {
 		incoming, err := listener.Accept()
 		if err != nil {
-			return
+			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
+				return
+			}
+			pause = min(max(2*pause, firstPause), lastPause)
+			klog.InfoS("Cannot accept a connection of a command, retrying", "err", err, "pause", pause)
+			select {
+			case <-ctx.Done():
+			case <-time.After(pause):
+			}
+			continue
 		}
+		pause = 0
 		open.Go(func() {
 			defer func() { _ = incoming.Close() }()
 			outgoing, err := dial(ctx)
