@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"slices"
 	"sync"
 	"time"
+
+	"k8s.io/klog/v2"
 )
 
 const (
@@ -19,29 +22,50 @@ const (
 	maxSilent = 64
 	// tlsHandshake is the first byte of every TLS connection: a handshake record.
 	tlsHandshake = 0x16
+	// firstPause is the pause after the first accept that has failed. It doubles up to lastPause.
+	firstPause = 5 * time.Millisecond
+	lastPause  = time.Second
 )
 
 // split accepts connections and passes each to one of two listeners, depending on whether it
-// starts with a TLS handshake. It returns when the listener is closed.
+// starts with a TLS handshake. It returns when the listener is closed. It retries after errors that
+// pass, such as too many open files.
 func split(ctx context.Context, listener net.Listener, secure, plain *queue) error {
 	defer secure.close()
 	defer plain.close()
 	var silent silentConns
+	pause := time.Duration(0)
 	for {
 		conn, err := listener.Accept()
-		if err != nil {
-			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
-				return nil
+		switch {
+		case err == nil:
+		case ctx.Err() != nil || errors.Is(err, net.ErrClosed):
+			return nil
+		case !isTemporary(err):
+			return fmt.Errorf("cannot accept a connection: %w", err)
+		default:
+			pause = min(max(2*pause, firstPause), lastPause)
+			klog.InfoS("Cannot accept a connection to the operator's port, retrying", "err", err, "pause", pause)
+			select {
+			case <-ctx.Done():
+			case <-time.After(pause):
 			}
-			var timeout net.Error
-			if errors.As(err, &timeout) && timeout.Timeout() {
-				continue
-			}
-			return err
+			continue
 		}
+		pause = 0
 		silent.add(conn)
 		go assign(conn, secure, plain, func() { silent.remove(conn) })
 	}
+}
+
+// isTemporary reports whether an accept that has failed may succeed later. net/http's Server asks the
+// same.
+func isTemporary(err error) bool {
+	temporary, ok := errors.AsType[interface {
+		error
+		Temporary() bool
+	}](err)
+	return ok && temporary.Temporary()
 }
 
 // silentConns has the connections that have not sent a byte yet, the oldest first.
