@@ -103,6 +103,7 @@ func (t *term) decide(ctx context.Context) error {
 	t.observe(rates, now)
 	pods, ok := s.Replicas()
 	if !ok || len(pods) == 0 {
+		s.set(func(st *status) { st.lastError = "" })
 		return nil // The workload was scaled to 0 by hand, or does not exist.
 	}
 	l := t.load(pods, now)

@@ -317,6 +317,22 @@ func TestBounds(t *testing.T) {
 	w.look("asleep", 0)
 }
 
+// TestErrorAtZeroReplicas lets a request to the store fail, and scales the workload to 0. The failure is over then.
+func TestErrorAtZeroReplicas(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, Limits{Min: 1, Max: 3, Target: 20})
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := w.term.decide(ended); err == nil || w.scaler.Checks()[0].Healthy {
+		t.Fatalf("the store fails: got error %v and check %+v", err, w.scaler.Checks()[0])
+	}
+	w.scaleByHand(0)
+	w.look("asleep", 0)
+	if check := w.scaler.Checks()[0]; !check.Healthy {
+		t.Errorf("the store responds again: got check %+v, want a healthy one", check)
+	}
+}
+
 func (w *world) scaleByHand(replicas int32) {
 	w.t.Helper()
 	sets := w.client.AppsV1().StatefulSets("tenant")
