@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -135,7 +136,9 @@ func (c *Controller) replace(ctx context.Context, k kind, host, virtual, wanted 
 	return c.deleteVirtual(ctx, virtual)
 }
 
-// write creates or updates the virtual definition. changed reports whether it did.
+// write creates or updates the virtual definition. changed reports whether it did. Before the schema changes, it stops
+// syncing the kind: the plan that runs knows no field that the new schema adds. The kind starts again once the
+// watch shows the new definition. After an error that may take several retries, as the server may have written it.
 func (c *Controller) write(ctx context.Context, virtual, wanted *apiextensionsv1.CustomResourceDefinition) (changed bool, err error) {
 	if virtual == nil {
 		_, err := c.Virtual.ApiextensionsV1().CustomResourceDefinitions().Create(ctx, wanted, metav1.CreateOptions{})
@@ -152,10 +155,15 @@ func (c *Controller) write(ctx context.Context, virtual, wanted *apiextensionsv1
 	if apiequality.Semantic.DeepEqual(after, virtual) {
 		return false, nil
 	}
-	if _, err := c.Virtual.ApiextensionsV1().CustomResourceDefinitions().Update(ctx, after, metav1.UpdateOptions{}); err != nil {
+	if !apiequality.Semantic.DeepEqual(after.Spec, virtual.Spec) {
+		c.drop(virtual.Name)
+	}
+	written, err := c.Virtual.ApiextensionsV1().CustomResourceDefinitions().Update(ctx, after, metav1.UpdateOptions{})
+	if err != nil {
 		return false, fmt.Errorf("cannot update definition %s: %w", wanted.Name, err)
 	}
-	return true, nil
+	// No event follows if the API server has dropped all that differs.
+	return !apiequality.Semantic.DeepEqual(written.Spec, virtual.Spec) || !maps.Equal(written.Annotations, virtual.Annotations), nil
 }
 
 // deleteCopy deletes the copy of a definition that the host no longer has. It keeps the
