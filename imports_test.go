@@ -113,7 +113,7 @@ var rules = map[string]rule{
 	// tests are quick and run under the race detector.
 	"pkg/app/autoscale":       {code: []string{"pkg/meter", "api/syncz"}, tests: []string{"pkg/storage", "test/databases"}},
 	"pkg/app/customresources": {code: []string{"pkg/app/patches", "pkg/custom", "pkg/patch", "pkg/syncer/...", "pkg/translate", "api/..."}, tests: []string{"test/await"}},
-	"pkg/app/definitions":     {code: []string{"api/labels"}},
+	"pkg/app/definitions":     {code: []string{"pkg/custom", "api/labels"}},
 	"pkg/app/host":            {code: []string{"pkg/controlplane/pki", "pkg/meter", "api/..."}},
 	"pkg/app/hostnames":       {code: []string{"pkg/translate", "api/labels"}},
 	"pkg/app/lifecycle":       {},

@@ -96,22 +96,26 @@ func (h hostOwned) check(_ context.Context, a admission.Attributes, _ admission.
 	}}}, nil
 }
 
-// forgedMark returns a violation if a tenant marks an object as the copy of a host object. It applies to all
-// kinds, because a kind may be enabled later.
+// forgedMark returns a violation if a tenant marks an object as the copy of a host object, or as a definition of
+// Sublet. It applies to all kinds, because a kind may be enabled later.
 func forgedMark(a admission.Attributes) []policy.Violation {
-	mark := hostUIDOf(a.GetObject())
-	if mark == "" || mark == hostUIDOf(a.GetOldObject()) {
-		return nil
+	for _, key := range []string{labels.HostUID, labels.Definition} {
+		if mark := annotationOf(a.GetObject(), key); mark != "" && mark != annotationOf(a.GetOldObject(), key) {
+			return []policy.Violation{{Field: "metadata.annotations[" + key + "]", Value: mark, Detail: "only the syncer writes it"}}
+		}
 	}
-	return []policy.Violation{{Field: "metadata.annotations[" + labels.HostUID + "]", Value: mark, Detail: "only the syncer writes it"}}
+	return nil
 }
 
 // hostUIDOf returns the UID of the host object that an object is the copy of, empty if it is
 // none.
-func hostUIDOf(object any) string {
+func hostUIDOf(object any) string { return annotationOf(object, labels.HostUID) }
+
+// annotationOf returns an annotation of an object, empty if it has none.
+func annotationOf(object any, key string) string {
 	accessor, err := meta.Accessor(object)
 	if err != nil {
 		return ""
 	}
-	return accessor.GetAnnotations()[labels.HostUID]
+	return accessor.GetAnnotations()[key]
 }

@@ -38,6 +38,7 @@ func TestHostOwned(t *testing.T) {
 	t.Parallel()
 	marked := metav1.ObjectMeta{Name: "gvisor", Annotations: map[string]string{labels.HostUID: "u"}}
 	own := metav1.ObjectMeta{Name: "gvisor"}
+	kept := metav1.ObjectMeta{Name: "gvisor", Annotations: map[string]string{labels.Definition: "digest"}}
 	const fixed, mark = "is the host's and cannot be changed here", "only the syncer writes it"
 	for _, kind := range hostOwnedKinds() {
 		object := func(metadata metav1.ObjectMeta) runtime.Object {
@@ -70,6 +71,8 @@ func TestHostOwned(t *testing.T) {
 		"another mark":                        {marked, metav1.ObjectMeta{Name: "gvisor", Annotations: map[string]string{labels.HostUID: "v"}}, mark},
 		"a copy of a kind that was on before": {marked, marked, ""},
 		"a copy that becomes the tenant's":    {marked, own, ""},
+		"the mark of a definition of Sublet":  {own, kept, mark},
+		"such a mark from before":             {kept, kept, ""},
 	} {
 		err := askPolicies(t, withKinds(), fakeView{}, nodev1.Resource("runtimeclasses"), "RuntimeClass", &nodev1.RuntimeClass{ObjectMeta: test.old}, &nodev1.RuntimeClass{ObjectMeta: test.now})
 		checkDenial(t, reason, test.denial, err)

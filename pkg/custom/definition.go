@@ -63,7 +63,7 @@ func NewDefinition(host, virtual *apiextensionsv1.CustomResourceDefinition, want
 		copied.Spec.Versions[0].Storage = true
 	}
 	copied.Spec.Conversion = &apiextensionsv1.CustomResourceConversion{Strategy: apiextensionsv1.NoneConverter}
-	keepStoredVersions(copied, virtual)
+	KeepStoredVersions(copied, virtual)
 	if !wanted.OfTenant {
 		for _, v := range copied.Spec.Versions {
 			dropRules(SchemaOf(copied, v.Name))
@@ -146,24 +146,6 @@ func ChooseVersion(host *apiextensionsv1.CustomResourceDefinition, wanted string
 // converts reports whether versions differ in more than their name.
 func converts(host *apiextensionsv1.CustomResourceDefinition) bool {
 	return host.Spec.Conversion != nil && host.Spec.Conversion.Strategy != apiextensionsv1.NoneConverter
-}
-
-// keepStoredVersions adds versions that objects of the virtual cluster may be stored in and
-// that the host no longer has. They are not served. An API server refuses to lose them.
-func keepStoredVersions(copied, virtual *apiextensionsv1.CustomResourceDefinition) {
-	if virtual == nil {
-		return
-	}
-	for _, stored := range virtual.Status.StoredVersions {
-		isStored := func(v apiextensionsv1.CustomResourceDefinitionVersion) bool { return v.Name == stored }
-		before := slices.IndexFunc(virtual.Spec.Versions, isStored)
-		if before < 0 || slices.ContainsFunc(copied.Spec.Versions, isStored) {
-			continue
-		}
-		kept := *virtual.Spec.Versions[before].DeepCopy()
-		kept.Served, kept.Storage = false, false
-		copied.Spec.Versions = append(copied.Spec.Versions, kept)
-	}
 }
 
 // IsCopy reports whether a definition of the virtual cluster is the copy of one of the host.

@@ -15,6 +15,7 @@ import (
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apiextensionsclient "k8s.io/apiextensions-apiserver/pkg/client/clientset/clientset/typed/apiextensions/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/klog/v2"
@@ -22,6 +23,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/sublet-dev/sublet/api/labels"
+	"github.com/sublet-dev/sublet/pkg/custom"
 )
 
 //go:embed snapshots/*.yaml
@@ -34,8 +36,8 @@ const (
 	lastRetry  = time.Minute
 )
 
-// Snapshots returns the definitions of volume snapshots. Their annotation contains a digest, so
-// that an update can be recognized.
+// Snapshots returns the definitions of volume snapshots. Their annotation marks them as those of
+// Sublet, and contains a digest.
 func Snapshots() ([]*apiextensionsv1.CustomResourceDefinition, error) {
 	const folder = "snapshots"
 	entries, err := files.ReadDir(folder)
@@ -52,6 +54,7 @@ func Snapshots() ([]*apiextensionsv1.CustomResourceDefinition, error) {
 		if err := yaml.UnmarshalStrict(text, definition); err != nil {
 			return nil, fmt.Errorf("cannot decode %s: %w", entry.Name(), err)
 		}
+		definition.Spec.Conversion = &apiextensionsv1.CustomResourceConversion{Strategy: apiextensionsv1.NoneConverter}
 		digest := sha256.Sum256(text)
 		metav1.SetMetaDataAnnotation(&definition.ObjectMeta, labels.Definition, hex.EncodeToString(digest[:8]))
 		all = append(all, definition)
@@ -86,7 +89,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 	}
 }
 
-// write creates missing definitions, and updates those of another version of Sublet.
+// write creates missing definitions, and updates those that differ.
 func (k *Keeper) write(ctx context.Context) error {
 	var failures []error
 	for _, definition := range k.Definitions {
@@ -95,7 +98,8 @@ func (k *Keeper) write(ctx context.Context) error {
 	return errors.Join(failures...)
 }
 
-// writeOne writes one definition.
+// writeOne writes one definition. It trusts no mark of the one that exists, because a tenant may have
+// written that before snapshots were switched on.
 func (k *Keeper) writeOne(ctx context.Context, definition *apiextensionsv1.CustomResourceDefinition) error {
 	found, err := k.Client.Get(ctx, definition.Name, metav1.GetOptions{})
 	switch {
@@ -106,16 +110,20 @@ func (k *Keeper) writeOne(ctx context.Context, definition *apiextensionsv1.Custo
 		return nil
 	case err != nil:
 		return fmt.Errorf("cannot get definition %s: %w", definition.Name, err)
-	case found.Annotations[labels.Definition] == definition.Annotations[labels.Definition]:
-		return nil
 	}
 	next := found.DeepCopy()
 	for key, value := range definition.Annotations {
 		metav1.SetMetaDataAnnotation(&next.ObjectMeta, key, value)
 	}
-	next.Spec = definition.Spec
-	if _, err = k.Client.Update(ctx, next, metav1.UpdateOptions{}); err != nil {
-		return fmt.Errorf("cannot update definition %s: %w", definition.Name, err)
+	definition.Spec.DeepCopyInto(&next.Spec)
+	custom.KeepStoredVersions(next, found)
+	if !apiequality.Semantic.DeepEqual(found, next) {
+		if _, err = k.Client.Update(ctx, next, metav1.UpdateOptions{}); err != nil {
+			return fmt.Errorf("cannot update definition %s: %w", definition.Name, err)
+		}
+	}
+	if found.DeletionTimestamp != nil {
+		return fmt.Errorf("cannot keep definition %s: it is being deleted, and is created again after that", definition.Name)
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -54,18 +55,49 @@ func TestSnapshots(t *testing.T) {
 func TestKeeper(t *testing.T) {
 	t.Parallel()
 	all := snapshots(t)
-	edited := all[0].DeepCopy()
-	edited.Annotations[labels.Definition] = "earlier"
-	edited.Annotations["mine"] = "stays"
-	edited.Spec.Names.ShortNames = []string{"old"}
+	version := func(name string, served, storage bool) apiextensionsv1.CustomResourceDefinitionVersion {
+		return apiextensionsv1.CustomResourceDefinitionVersion{Name: name, Served: served, Storage: storage}
+	}
+	edited := func(change func(*apiextensionsv1.CustomResourceDefinition)) []runtime.Object {
+		first := all[0].DeepCopy()
+		change(first)
+		return []runtime.Object{first, all[1], all[2]}
+	}
 	tests := map[string]struct {
 		reason string
 		before []runtime.Object
 		want   []string // the writes
+		// kept are the versions that are added to those of Sublet.
+		kept []apiextensionsv1.CustomResourceDefinitionVersion
 	}{
-		"New":      {"a new store has none", nil, []string{"create", "create", "create"}},
-		"Same":     {"a restart writes nothing", []runtime.Object{all[0], all[1], all[2]}, nil},
-		"Outdated": {"an upgrade replaces those of an earlier version", []runtime.Object{edited, all[1], all[2]}, []string{"update"}},
+		"New":  {reason: "a new store has none", want: []string{"create", "create", "create"}},
+		"Same": {reason: "a restart writes nothing", before: []runtime.Object{all[0], all[1], all[2]}},
+		"Outdated": {
+			reason: "an upgrade replaces those of an earlier version", want: []string{"update"},
+			before: edited(func(d *apiextensionsv1.CustomResourceDefinition) {
+				d.Annotations[labels.Definition], d.Annotations["mine"] = "earlier", "stays"
+				d.Spec.Names.ShortNames = []string{"old"}
+			}),
+		},
+		"Forged": {
+			reason: "a mark of the tenant keeps nothing", want: []string{"update"},
+			before: edited(func(d *apiextensionsv1.CustomResourceDefinition) { d.Spec.Versions[0].Schema = nil }),
+		},
+		"Stored": {
+			reason: "an API server refuses to lose a version that objects are stored in", want: []string{"update"},
+			before: edited(func(d *apiextensionsv1.CustomResourceDefinition) {
+				d.Spec.Versions = append(d.Spec.Versions, version("v1beta1", true, true), version("v1alpha1", true, false))
+				d.Spec.Versions[0].Storage = false
+				d.Status.StoredVersions = []string{"v1beta1", "v1"}
+			}),
+			kept: []apiextensionsv1.CustomResourceDefinitionVersion{version("v1beta1", false, false)},
+		},
+		"Converted": {
+			reason: "no webhook of the tenant converts", want: []string{"update"},
+			before: edited(func(d *apiextensionsv1.CustomResourceDefinition) {
+				d.Spec.Conversion = &apiextensionsv1.CustomResourceConversion{Strategy: apiextensionsv1.WebhookConverter}
+			}),
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -75,26 +107,46 @@ func TestKeeper(t *testing.T) {
 			if err := keeper.write(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			var writes []string
-			for _, action := range client.Actions() {
-				if action.GetVerb() != "get" {
-					writes = append(writes, action.GetVerb())
-				}
-			}
-			if !slices.Equal(writes, test.want) {
+			if writes := writesOf(client); !slices.Equal(writes, test.want) {
 				t.Errorf("%s: wrote %v, want %v", test.reason, writes, test.want)
 			}
 			got, err := keeper.Client.Get(t.Context(), all[0].Name, metav1.GetOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(all[0].Spec, got.Spec); diff != "" {
+			want := all[0].Spec.DeepCopy()
+			want.Versions = append(want.Versions, test.kept...)
+			if diff := cmp.Diff(*want, got.Spec); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", test.reason, diff)
 			}
 			if name == "Outdated" && got.Annotations["mine"] != "stays" {
 				t.Error("annotations of others must stay")
 			}
 		})
+	}
+}
+
+// writesOf returns the verbs of the requests that write.
+func writesOf(client *fake.Clientset) []string {
+	var writes []string
+	for _, action := range client.Actions() {
+		if action.GetVerb() != "get" {
+			writes = append(writes, action.GetVerb())
+		}
+	}
+	return writes
+}
+
+// TestKeeperAwaitsDeletion tries again while a definition is being deleted, because it is missing after that.
+func TestKeeperAwaitsDeletion(t *testing.T) {
+	t.Parallel()
+	all := snapshots(t)
+	terminating := all[0].DeepCopy()
+	terminating.DeletionTimestamp, terminating.Finalizers = &metav1.Time{Time: time.Unix(1, 0)}, []string{"example.com/tenant"}
+	client := fake.NewClientset(terminating, all[1], all[2])
+	keeper := &Keeper{Client: client.ApiextensionsV1().CustomResourceDefinitions(), Definitions: all, Clock: clocktesting.NewFakeClock(time.Time{})}
+	if err := keeper.write(t.Context()); err == nil || !strings.Contains(err.Error(), "it is being deleted") {
+		t.Errorf("got %v", err)
 	}
 }
 
