@@ -121,7 +121,7 @@ func hasPath(schema *apiextensionsv1.JSONSchemaProps, steps []string) bool {
 
 // checkAllowed denies each field of a value that is not in the tree.
 func (w *walk) checkAllowed(f *fieldTree, value any, path string) {
-	if f == nil || f.whole {
+	if f == nil || f.whole || w.isFull() {
 		return
 	}
 	switch value := value.(type) {

@@ -1,6 +1,7 @@
 package custom
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 
@@ -77,6 +78,37 @@ func TestAllowedFields(t *testing.T) {
 		}
 		if diff := cmp.Diff(c.want, got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", c.reason, diff)
+		}
+	}
+}
+
+// TestManyProblems bounds the problems of an object, whichever check finds them.
+func TestManyProblems(t *testing.T) {
+	t.Parallel()
+	const count = 100_000
+	requests, quantities, disks := map[string]any{}, map[string]any{}, []any{}
+	for i := range count {
+		requests["key-"+strconv.Itoa(i)] = "1"
+		quantities["key-"+strconv.Itoa(i)] = "1e99999999"
+		disks = append(disks, map[string]any{"hostPath": "/", "image": "x"})
+	}
+	for _, c := range []struct {
+		reason  string
+		options Options
+		spec    map[string]any
+	}{
+		{"fields that are not allowed", Options{AllowedFields: []string{"spec.requests.cpu"}}, map[string]any{"requests": requests, "disks": disks}},
+		{"rules", Options{References: []v1alpha1.Reference{{Path: "spec.disks[*].image", To: v1alpha1.ToImage}}, Images: testImages()}, map[string]any{"disks": disks}},
+		{"quantities", Options{}, map[string]any{"requests": quantities}},
+	} {
+		c.options.Trusted = true
+		plan, err := Compile(schemaOf(t, machineSchema), c.options)
+		if err != nil {
+			t.Errorf("%s: %v", c.reason, err)
+			continue
+		}
+		if got := len(plan.Check(map[string]any{"spec": c.spec}, "web")); got != maxProblems {
+			t.Errorf("%s: got %d problems, want %d", c.reason, got, maxProblems)
 		}
 	}
 }

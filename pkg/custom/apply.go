@@ -27,7 +27,7 @@ type Refs struct {
 	Produced []string
 }
 
-// Check returns the problems of an object of a virtual namespace. It does not change it.
+// Check returns the problems of an object of a virtual namespace, at most [maxProblems]. It does not change it.
 func (p *Plan) Check(object map[string]any, namespace string) []Problem {
 	w := walk{plan: p, purpose: collectProblems, namespace: namespace}
 	w.checkAllowed(p.allowed, object, "")

@@ -53,7 +53,7 @@ func (q *quantityTree) below(key string) *quantityTree {
 
 // checkQuantities denies quantities for which Kubernetes computes for hours.
 func (w *walk) checkQuantities(q *quantityTree, value any, path string) {
-	if q == nil {
+	if q == nil || w.isFull() {
 		return
 	}
 	switch value := value.(type) {

@@ -85,7 +85,7 @@ func (w *walk) mappedHostKey(t target, virtual types.NamespacedName, path string
 
 // requireShown denies an object of the host that the tenant does not see.
 func (w *walk) requireShown(t target, virtual types.NamespacedName, path string) {
-	if w.purpose == collectProblems && !w.plan.shown(t.resource, virtual.Namespace, virtual.Name) {
+	if w.purpose == collectProblems && !w.isFull() && !w.plan.shown(t.resource, virtual.Namespace, virtual.Name) {
 		w.deny(path, virtual.Name, "is no object of "+t.resource+" that the host shows")
 	}
 }

@@ -30,6 +30,9 @@ const (
 	renameToHost
 )
 
+// maxProblems bounds the problems of an object. A message shows fewer, and a tenant can write any number.
+const maxProblems = 100
+
 // walk visits the values of an object that a plan has a node for.
 type walk struct {
 	plan    *Plan
@@ -53,7 +56,7 @@ func (w *walk) needsHostNames() bool {
 
 // visit applies the rules for a value and for what is below it. set replaces the value where it is, for renameToHost.
 func (w *walk) visit(n *node, value any, path string, set func(any)) {
-	if n == nil || value == nil {
+	if n == nil || value == nil || w.isFull() {
 		return
 	}
 	if n.rule != noRule {
@@ -247,7 +250,7 @@ func (w *walk) denyUnruled(path string, value any, detail string) {
 
 // denyBySetting records a problem that a setting can change. A list or an object is shown by its path alone.
 func (w *walk) denyBySetting(setting, path string, value any, detail string) {
-	if w.purpose != collectProblems {
+	if w.purpose != collectProblems || w.isFull() {
 		return
 	}
 	text := ""
@@ -257,6 +260,9 @@ func (w *walk) denyBySetting(setting, path string, value any, detail string) {
 	}
 	w.problems = append(w.problems, Problem{Path: path, Value: text, Detail: detail, Setting: setting})
 }
+
+// isFull reports whether the walk has as many problems as it collects. Then it ends.
+func (w *walk) isFull() bool { return len(w.problems) >= maxProblems }
 
 // isEmpty reports whether a value has nothing that could refer to anything.
 func isEmpty(value any) bool {
