@@ -85,9 +85,22 @@ func (w *walk) mappedHostKey(t target, virtual types.NamespacedName, path string
 
 // requireShown denies an object of the host that the tenant does not see.
 func (w *walk) requireShown(t target, virtual types.NamespacedName, path string) {
-	if w.purpose == collectProblems && !w.isFull() && !w.plan.shown(t.resource, virtual.Namespace, virtual.Name) {
+	if w.purpose == collectProblems && !w.isFull() && !w.isShown(shownKey{t.resource, virtual}) {
 		w.deny(path, virtual.Name, "is no object of "+t.resource+" that the host shows")
 	}
+}
+
+// isShown reports whether the tenant sees an object of the host. A walk asks once for each object.
+func (w *walk) isShown(key shownKey) bool {
+	shown, known := w.shown[key]
+	if !known {
+		shown = w.plan.shown(key.resource, key.key.Namespace, key.key.Name)
+		if w.shown == nil {
+			w.shown = map[shownKey]bool{}
+		}
+		w.shown[key] = shown
+	}
+	return shown
 }
 
 // serviceName returns the name of a Service without the domain of its own namespace.

@@ -166,3 +166,32 @@ func TestReferencesDenied(t *testing.T) {
 		}
 	}
 }
+
+// TestAsksOnceForEachObject counts the requests for objects of the host. Many fields may name the same object.
+func TestAsksOnceForEachObject(t *testing.T) {
+	t.Parallel()
+	schema := schemaOf(t, "{type: object, properties: {spec: {type: object, properties: {issuers: {type: array, items: {type: string}}, routers: {type: array, items: {type: string}}}}}}")
+	got := map[string]int{}
+	plan, err := Compile(schema, Options{
+		References: []v1alpha1.Reference{{Path: "spec.issuers", To: "clusterissuers.example.com"}, {Path: "spec.routers", To: "routers.example.com"}},
+		FromHost:   func(string) *v1alpha1.HostCustomResource { return &v1alpha1.HostCustomResource{Enabled: true} },
+		Shown: func(resource, namespace, name string) bool {
+			got[resource+"/"+namespace+"/"+name]++
+			return name == "public"
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	object := objectOf(t, "spec: {issuers: [public, secret, public, secret, public], routers: [public]}")
+	for _, want := range []int{1, 2} { // The next check asks again.
+		problems := plan.Check(object, "web")
+		if len(problems) != 2 || problems[0].Path != "spec.issuers[1]" || problems[1].Path != "spec.issuers[3]" {
+			t.Errorf("got the problems %+v", problems)
+		}
+		counts := map[string]int{"clusterissuers.example.com//public": want, "clusterissuers.example.com//secret": want, "routers.example.com//public": want}
+		if diff := cmp.Diff(counts, got); diff != "" {
+			t.Errorf("requests (-want +got):\n%s", diff)
+		}
+	}
+}

@@ -7,6 +7,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/sublet-dev/sublet/pkg/translate"
 )
@@ -43,10 +44,19 @@ type walk struct {
 	cluster  translate.Cluster
 	resource string
 
+	// shown remembers which objects of the host the tenant sees, because each answer is a request.
+	shown map[shownKey]bool
+
 	// The result: the one of the purpose.
 	problems []Problem
 	refs     Refs
 	names    HostNames
+}
+
+// shownKey is the key of the copy of an object of the host.
+type shownKey struct {
+	resource string
+	key      types.NamespacedName
 }
 
 // needsHostNames reports whether a walk needs the names that the host has.
