@@ -2,6 +2,7 @@ package dns
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -38,6 +39,11 @@ func TestOwnNames(t *testing.T) {
 			"The host name counts before the name of the pod, in any case.",
 			newNamedPod("web-0", corev1.PodSpec{Subdomain: "web", Hostname: "first"}, "127.0.0.1"), "First.Web.shop.svc.shop.local.", dns.TypeA,
 			answer{Code: "NOERROR", Records: []string{"First.Web.shop.svc.shop.local. A 127.0.0.1"}},
+		},
+		"Long": {
+			"A kubelet truncates the name of the pod to what a host name may have.",
+			newNamedPod(strings.Repeat("a", 62)+"-0", corev1.PodSpec{Subdomain: "web"}, "127.0.0.1"), strings.Repeat("a", 62) + ".web.shop.svc.shop.local.", dns.TypeA,
+			answer{Code: "NOERROR", Records: []string{strings.Repeat("a", 62) + ".web.shop.svc.shop.local. A 127.0.0.1"}},
 		},
 		"Families": {
 			"Each family has its address, whatever the family of the query.",

@@ -1,7 +1,6 @@
 package dns
 
 import (
-	"cmp"
 	"net/netip"
 	"slices"
 	"strings"
@@ -105,7 +104,7 @@ func ownName(pod *corev1.Pod) string {
 	if pod.Spec.Subdomain == "" || pod.Spec.HostNetwork {
 		return ""
 	}
-	return strings.ToLower(cmp.Or(pod.Spec.Hostname, pod.Name) + "." + pod.Spec.Subdomain + "." + pod.Namespace)
+	return strings.ToLower(translate.ShortHostname(pod) + "." + pod.Spec.Subdomain + "." + pod.Namespace)
 }
 
 // isKnown reports whether the address is a pod's. The channel closes when a pod gets addresses.

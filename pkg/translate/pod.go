@@ -259,7 +259,7 @@ func setHostname(in PodInput, virtual *corev1.Pod, spec *corev1.PodSpec) error {
 		spec.HostnameOverride = &full
 		return nil
 	}
-	name := shortHostname(virtual)
+	name := ShortHostname(virtual)
 	if len(validation.IsDNS1123Label(name)) == 0 {
 		spec.Hostname = name
 	} else {
@@ -274,8 +274,8 @@ func requestedHostname(virtual *corev1.Pod) string {
 	return cmp.Or(virtual.Spec.Hostname, virtual.Name)
 }
 
-// shortHostname returns the host name of a pod, truncated as a kubelet does it.
-func shortHostname(virtual *corev1.Pod) string {
+// ShortHostname returns the host name of a virtual pod, truncated as a kubelet does it.
+func ShortHostname(virtual *corev1.Pod) string {
 	name := requestedHostname(virtual)
 	if len(name) > maxHostname {
 		name = strings.TrimRight(name[:maxHostname], "-.")

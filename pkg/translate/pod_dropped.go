@@ -54,7 +54,7 @@ func hostnameField(virtual *corev1.Pod) string {
 		return ""
 	case fqdn != nil && *fqdn && virtual.Spec.Subdomain != "":
 		return "spec.setHostnameAsFQDN"
-	case len(validation.IsDNS1123Label(shortHostname(virtual))) > 0:
+	case len(validation.IsDNS1123Label(ShortHostname(virtual))) > 0:
 		return "metadata.name as the host name"
 	default:
 		return ""

@@ -47,7 +47,7 @@ func hostsContainer(in PodInput, virtual *corev1.Pod, spec *corev1.PodSpec) core
 	if spec.HostnameOverride != nil {
 		known = *spec.HostnameOverride
 	}
-	short := shortHostname(virtual)
+	short := ShortHostname(virtual)
 	full := hostnameFQDN(in, virtual, short)
 	// The sed command replaces "ADDRESS<tab>KNOWN" by "ADDRESS<tab>FQDN<tab>SHORT".
 	line := fmt.Sprintf("s/^([0-9a-f.:]+\t)%s$/\\1%s\t%s/", strings.ReplaceAll(known, ".", `\.`), full, short)
