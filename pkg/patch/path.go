@@ -1,10 +1,13 @@
 package patch
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -84,7 +87,7 @@ func placesBelow(value any, steps []step, at place) []place {
 		}
 	case map[string]any:
 		for _, key := range slices.Sorted(maps.Keys(value)) {
-			all = append(all, placesBelow(value[key], steps[1:], at.child("["+key+"]", key))...)
+			all = append(all, placesBelow(value[key], steps[1:], at.child("["+shorten(key)+"]", key))...)
 		}
 	}
 	return all
@@ -113,13 +116,31 @@ func itemNames(list []any) []string {
 
 // itemName returns the name or type of an item of a list, or its index if it has none.
 func itemName(item any, index int) string {
-	object, _ := item.(map[string]any)
 	for _, key := range []string{"name", "type"} {
-		if text, _ := object[key].(string); text != "" {
-			return key + "=" + text
+		if text := textOf(item, key); text != "" {
+			return key + "=" + shorten(text)
 		}
 	}
-	return fmt.Sprint(index)
+	return strconv.Itoa(index)
+}
+
+// textOf returns a text of an object, empty if it has none.
+func textOf(object any, key string) string {
+	fields, _ := object.(map[string]any)
+	text, _ := fields[key].(string)
+	return text
+}
+
+// maxName is the length of the longest name of an object of Kubernetes.
+const maxName = 253
+
+// shorten returns a name, or its digest if no object could have it. Each place below an item repeats its name.
+func shorten(name string) string {
+	if len(name) <= maxName {
+		return name
+	}
+	sum := sha256.Sum256([]byte(name))
+	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
 // read returns the value at a place. ok is false if it does not exist.
