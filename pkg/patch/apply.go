@@ -39,6 +39,9 @@ type Change struct {
 	other map[string]any // the variable other
 	// sameOrder is true if the lists of Copy have the items of Original, in their order.
 	sameOrder bool
+	// hostName and renamed are those of inOriginal.
+	hostName func(name string) string
+	renamed  map[string]any
 
 	inOriginal, inBefore *matcher // find places of Copy
 }
@@ -69,6 +72,12 @@ const created = "created"
 // A label or annotation that is no longer patched goes.
 func (s *Set) Down(c Change) (string, error) {
 	c.other = c.identity()
+	if s.immutable {
+		// Other kinds keep an item under a name that a patch has given it, and add it once more under its own.
+		c.hostName = func(name string) string {
+			return translate.Hashed(c.Cluster, types.NamespacedName{Namespace: c.Virtual.Namespace, Name: name}).Name
+		}
+	}
 	patches := s.down
 	if s.content {
 		patches = slices.DeleteFunc(slices.Clone(patches), program.isContent)
@@ -99,7 +108,7 @@ func (s *Set) Content(c Change) error {
 
 // Up changes a virtual object by the reverse expressions.
 func (s *Set) Up(c Change) error {
-	c.other = c.besidesStatus()
+	c.other, c.renamed = c.besidesStatus(), c.Copy // The status has virtual names.
 	return s.runPlain(s.up, c)
 }
 
@@ -143,7 +152,7 @@ func removeUnpatched(c Change, before, written record) {
 func (s *Set) run(patches []program, c Change, before record) (record, error) {
 	written := record{}
 	c.inOriginal, c.inBefore = newMatcher(c.Original), newMatcher(c.Before)
-	c.inOriginal.sameOrder = c.sameOrder
+	c.inOriginal.sameOrder, c.inOriginal.hostName, c.inOriginal.renamed = c.sameOrder, c.hostName, c.renamed
 	for _, p := range patches {
 		for _, at := range places(c.Copy, p.steps) {
 			if err := s.runAt(p, at, c, before, written); err != nil {

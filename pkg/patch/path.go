@@ -163,52 +163,6 @@ func read(tree any, keys []any) (value any, ok bool) {
 	return tree, true
 }
 
-// matcher finds the places of a copy in another tree.
-type matcher struct {
-	tree any
-	// indexes: name of a list in the copy -> name of an item -> its index in the tree
-	indexes map[string]map[string]int
-	// sameOrder is true if no item of a list of the copy is renamed, added, moved or removed.
-	sameOrder bool
-}
-
-// newMatcher returns a matcher for a tree. A nil tree has no places.
-func newMatcher(tree map[string]any) *matcher {
-	return &matcher{tree: tree, indexes: map[string]map[string]int{}}
-}
-
-// find returns the keys that lead to a place of the copy in the tree. Items of lists are found by their
-// name or type, and otherwise by their index. ok is false if the tree lacks an item.
-func (m *matcher) find(at place) (keys []any, ok bool) {
-	if m.sameOrder {
-		return at.keys, true
-	}
-	for i, key := range at.keys {
-		if _, isItem := key.(int); isItem {
-			if key, ok = m.indexOf(at.names[i-1], at.names[i], keys); !ok {
-				return nil, false
-			}
-		}
-		keys = append(keys, key)
-	}
-	return keys, true
-}
-
-// indexOf returns the index in the tree of an item of a list. list and item are their names in the copy, and
-// keys lead to the list in the tree.
-func (m *matcher) indexOf(list, item string, keys []any) (int, bool) {
-	if m.indexes[list] == nil {
-		value, _ := read(m.tree, keys)
-		items, _ := value.([]any)
-		m.indexes[list] = map[string]int{}
-		for i, name := range itemNames(items) {
-			m.indexes[list][list+"["+name+"]"] = i
-		}
-	}
-	index, ok := m.indexes[list][item]
-	return index, ok
-}
-
 // write sets a value. newMap returns the maps that are missing above it, by their depth. nil
 // removes the value.
 func write(tree map[string]any, keys []any, value any, newMap func(depth int) map[string]any) {
