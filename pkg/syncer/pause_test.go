@@ -80,7 +80,7 @@ func TestSleepAndWake(t *testing.T) {
 	if pod == nil || pod.GetUID() != "v1" || len(host.list(&corev1.Pod{}, labelsEverything())) != 1 {
 		t.Fatal("A pod that wakes must be the same pod with a new copy")
 	}
-	if isRemoved(pod) {
+	if IsRemoved(pod) {
 		t.Error("The mark must go with the new copy")
 	}
 	bound := host.get(&corev1.Pod{}, client.ObjectKeyFromObject(hostPod())).(*corev1.Pod)
@@ -99,7 +99,7 @@ func TestSleepAndWake(t *testing.T) {
 func TestMarkOfAnotherPodMeansNothing(t *testing.T) {
 	t.Parallel()
 	pod := virtualPod(func(p *corev1.Pod) { p.Annotations = map[string]string{labels.Removed: "v0"} })
-	if isRemoved(pod) {
+	if IsRemoved(pod) {
 		t.Error("An annotation that was copied from another pod must mean nothing")
 	}
 }

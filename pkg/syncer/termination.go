@@ -60,7 +60,7 @@ func (r *reconciler) completeTermination(s Scope, key types.NamespacedName, virt
 // isLost reports whether a virtual object has lost its host copy after that ran. A copy
 // that Sublet removed on purpose is not lost.
 func (r *reconciler) isLost(s Scope, key types.NamespacedName, virtual client.Object) bool {
-	if !r.kind.evictedWithCopy || isRemoved(virtual) {
+	if !r.kind.evictedWithCopy || IsRemoved(virtual) {
 		return false
 	}
 	seen, _ := r.sightings.findDeletion(Host, key, virtual.GetUID())
@@ -131,8 +131,8 @@ func (r *reconciler) writeFinal(s Scope, key types.NamespacedName, virtual, fina
 	return err
 }
 
-// isRemoved reports whether Sublet removed the host copy of a virtual object on purpose.
-func isRemoved(virtual client.Object) bool {
+// IsRemoved reports whether Sublet removed the host copy of a virtual object on purpose.
+func IsRemoved(virtual client.Object) bool {
 	uid, ok := virtual.GetAnnotations()[labels.Removed]
 	return ok && uid == string(virtual.GetUID())
 }

@@ -208,7 +208,7 @@ func (r *reconciler) buildHost(s Scope, key types.NamespacedName, virtual, host 
 func (r *reconciler) syncBoth(s Scope, key types.NamespacedName, virtual, host client.Object) error {
 	up := r.writeUp(s, key, host, virtual)
 	if isTerminating(host) {
-		if r.kind.evictedWithCopy && !isTerminating(virtual) && !isRemoved(virtual) && r.kind.started(s, virtual, host) {
+		if r.kind.evictedWithCopy && !isTerminating(virtual) && !IsRemoved(virtual) && r.kind.started(s, virtual, host) {
 			return errors.Join(up, r.deleteVirtual(s, key, virtual, host.GetDeletionGracePeriodSeconds()))
 		}
 		return up

@@ -86,10 +86,13 @@ func hasNoRoom(s syncer.Scope, virtual *corev1.Pod) bool {
 func progress(s syncer.Scope) translate.PodProgress { return syncer.Loaded[translate.PodProgress](s) }
 
 // shouldCopy reports whether the pod should have a host pod. A new host pod waits for the copies of what
-// it needs: service links, its service account, claims, ConfigMaps and Secrets.
+// it needs: service links, its service account, claims, ConfigMaps and Secrets. A pod that has lost its
+// host pod waits for none of them: the engine ends it when a host pod is wanted.
 func (p *pods) shouldCopy(s syncer.Scope, virtual, host *corev1.Pod) (bool, error) {
-	if needed := progress(s).NeedsHostPod; !needed || host != nil {
-		return needed, nil
+	current := progress(s)
+	isLost := current.State == translate.PodEvicted && !syncer.IsRemoved(virtual)
+	if !current.NeedsHostPod || host != nil || isLost {
+		return current.NeedsHostPod, nil
 	}
 	for _, awaits := range []func(syncer.Scope, *corev1.Pod) (bool, error){
 		p.awaitsLinks, p.awaitsAccount, p.awaitsResourceClaims, p.awaitsVolumeClaims, p.awaitsReferences,
