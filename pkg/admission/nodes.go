@@ -2,6 +2,7 @@ package admission
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -135,9 +136,11 @@ func (p *nodePlugin) changeHost(ctx context.Context, a admission.Attributes, o a
 		if !ok {
 			return fmt.Errorf("cannot change the host object of node %s: it is a %T", before.Name, object)
 		}
-		edit.Apply(host)
-		return nil
+		return p.options.Rules.Apply(edit, host)
 	}, a.IsDryRun())
+	if hidden, ok := errors.AsType[*nodes.HiddenTaintError](err); ok {
+		return deny(a, "%s", hidden.TenantMessage()) // Trying again would not help.
+	}
 	if err != nil {
 		return fromHostError(a, types.NamespacedName{Name: before.Name}, err)
 	}

@@ -123,7 +123,9 @@ func nodeWorld(t *testing.T, settings string) (options NodeOptions, host *hostNo
 // look reconciles both nodes as the syncer does.
 func look(t *testing.T, options NodeOptions, host, virtual *corev1.Node) {
 	t.Helper()
-	kind := nodes.Real(nodes.Options{Nodes: nodeSettings(), VirtualScheduler: options.Rules.VirtualScheduler})
+	kind := nodes.Real(nodes.Options{
+		Nodes: nodeSettings(), VirtualScheduler: options.Rules.VirtualScheduler, Tolerations: options.Rules.Tolerations,
+	})
 	if err := kind.Up(syncer.Scope{}, host.DeepCopy(), virtual); err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package nodes
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -71,8 +72,33 @@ func (e Edit) IsEmpty() bool {
 	return len(e.labels)+len(e.annotations)+len(e.taints) == 0 && e.unschedulable == nil
 }
 
-// Apply makes the edit on a host node. It never changes annotations of the host.
-func (e Edit) Apply(host *corev1.Node) {
+// HiddenTaintError is returned for an edit of a taint that the host node has and the tenant does not see.
+type HiddenTaintError struct{ taint string }
+
+func (e *HiddenTaintError) Error() string {
+	return fmt.Sprintf("cannot change taint %s: each pod of the tenant tolerates the one that the host node has", e.taint)
+}
+
+// TenantMessage returns a text for the tenant.
+func (e *HiddenTaintError) TenantMessage() string {
+	return fmt.Sprintf("the taint %s cannot be changed: the host has another one with this key and effect, "+
+		"which the operator lets each pod tolerate with %s. Use another key", e.taint, enforceSetting)
+}
+
+// Apply makes an edit on a host node as it is now. It never changes annotations of the host. If the edit has
+// the key and effect of a taint that the tenant does not see, it returns a [HiddenTaintError] and changes nothing.
+func (r Rules) Apply(edit Edit, host *corev1.Node) error {
+	for _, taint := range host.Spec.Taints {
+		if _, ok := edit.taints[taintKey(taint)]; ok && tolerates(r.Tolerations, taint) {
+			return &HiddenTaintError{taintKey(taint)}
+		}
+	}
+	edit.apply(host)
+	return nil
+}
+
+// apply makes the edit on a host node.
+func (e Edit) apply(host *corev1.Node) {
 	for key, value := range e.labels {
 		if value == nil {
 			delete(host.Labels, key)
