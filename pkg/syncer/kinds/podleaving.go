@@ -62,14 +62,15 @@ type leavingPods struct {
 
 // leavingNode has the leaving host pods of one node.
 type leavingNode struct {
-	seen  time.Time               // when one was last seen
+	seen  time.Time               // when one was last seen that was not overdue
 	since map[types.UID]time.Time // host pod -> when it was seen first
 }
 
 func newLeavingPods() *leavingPods { return &leavingPods{nodes: map[string]leavingNode{}} }
 
 // observe records which host pods are leaving a node. It reports whether at least one of them is not
-// overdue.
+// overdue. A refusal of the host counts as soon as all of them have been overdue for quotaLag: the host may
+// never delete them.
 func (l *leavingPods) observe(node string, pods []*corev1.Pod, now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -80,7 +81,7 @@ func (l *leavingPods) observe(node string, pods []*corev1.Pod, now time.Time) bo
 		}
 		return false
 	}
-	after := leavingNode{seen: now, since: make(map[types.UID]time.Time, len(pods))}
+	after := leavingNode{seen: before.seen, since: make(map[types.UID]time.Time, len(pods))}
 	isAwaited := false
 	for _, pod := range pods {
 		since, ok := before.since[pod.UID]
@@ -94,11 +95,14 @@ func (l *leavingPods) observe(node string, pods []*corev1.Pod, now time.Time) bo
 		}
 		isAwaited = isAwaited || !now.After(due.Add(leavingLag))
 	}
+	if isAwaited {
+		after.seen = now
+	}
 	l.nodes[node] = after
 	return isAwaited
 }
 
-// hasLeftRecently reports whether a pod was seen leaving a node within quotaLag.
+// hasLeftRecently reports whether a pod that was not overdue was seen leaving a node within quotaLag.
 func (l *leavingPods) hasLeftRecently(node string, now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

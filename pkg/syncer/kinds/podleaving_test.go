@@ -74,6 +74,7 @@ func deletedAt(second int64) *corev1.Pod {
 func TestLeavingPods(t *testing.T) {
 	t.Parallel()
 	victim := []*corev1.Pod{{ObjectMeta: metav1.ObjectMeta{UID: "victim"}}}
+	overdue := []*corev1.Pod{deletedAt(-100)}
 	l := newLeavingPods()
 	for _, tt := range []struct {
 		reason       string
@@ -88,6 +89,13 @@ func TestLeavingPods(t *testing.T) {
 		{reason: "another one is new", second: 13, pods: append(victim, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{UID: "other"}}), waits: true, quota: true},
 		{reason: "both have left a moment ago", second: 14, quota: true},
 		{reason: "the quota has had time", second: 30},
+		{reason: "a pod that was overdue before it was seen excuses no refusal", second: 31, pods: overdue},
+		{reason: "nor does it later", second: 32, pods: overdue},
+		{reason: "another pod leaves beside it", second: 33, pods: append(overdue, victim...), waits: true, quota: true},
+		{reason: "the stuck pod stays, the other one has left a moment ago", second: 35, pods: overdue, quota: true},
+		{reason: "the stuck pod excuses no further refusal", second: 39, pods: overdue},
+		{reason: "nor does it minutes later", second: 400, pods: overdue},
+		{reason: "it has left in the end", second: 401},
 	} {
 		now := time.Unix(tt.second, 0)
 		waits := l.observe("a", tt.pods, now)
