@@ -74,6 +74,7 @@ func (p *pods) optionalInputs() []podInput {
 		}},
 		{isOn: sync.IsEnabled(policy.ResourceClaimsSetting), indexes: []syncer.Index{podsByResourceClaim()}, watches: []syncer.Watch{
 			{Side: syncer.Host, Object: &resourcev1.ResourceClaim{}, Keys: podsOfOriginal(byResourceClaim)},
+			{Side: syncer.Virtual, Object: &resourcev1.ResourceClaim{}, Keys: noKeys},
 		}},
 		// Device classes are read for pods with extended resources.
 		{isOn: sync.IsEnabled(policy.DeviceClassesSetting), watches: []syncer.Watch{

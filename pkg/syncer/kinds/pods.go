@@ -84,6 +84,9 @@ func (p *pods) fillHost(s syncer.Scope, virtual, host *corev1.Pod) error {
 		if err := p.checkVolumes(s, virtual); err != nil {
 			return err
 		}
+		if err := p.checkResourceClaims(s, virtual); err != nil {
+			return err
+		}
 	}
 	in, err := p.hostInput(s, virtual, host)
 	if err != nil {

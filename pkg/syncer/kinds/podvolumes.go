@@ -105,8 +105,12 @@ func readClaim(s syncer.Scope, virtual *corev1.Pod, volume *corev1.Volume) (podC
 	}
 }
 
-// claimDeleted is the problem of a claim that is gone, or will soon be.
-const claimDeleted = "the claim %s is being deleted; the pod starts with the next one of this name"
+const (
+	// claimDeleted is the problem of a claim that is gone, or will soon be.
+	claimDeleted = "the claim %s is being deleted; the pod starts with the next one of this name"
+	// claimReplaced is the problem of a claim whose host copy is that of an earlier claim.
+	claimReplaced = "the host is still deleting an earlier claim %s; the pod starts after that"
+)
 
 // claimProblem returns why a pod must not use the volume of a claim that exists. copiedUID is the UID
 // of the claim whose copy the host has, empty for none. A kubelet rejects the same claims.
@@ -117,7 +121,7 @@ func claimProblem(virtual *corev1.Pod, volume *corev1.Volume, claim *corev1.Pers
 	case volume.Ephemeral != nil && !metav1.IsControlledBy(claim, virtual):
 		return "the claim " + claim.Name + " was not made for this pod; the pod starts when it is deleted"
 	case copiedUID != "" && copiedUID != string(claim.UID):
-		return "the host is still deleting an earlier claim " + claim.Name + "; the pod starts after that"
+		return fmt.Sprintf(claimReplaced, claim.Name)
 	default:
 		return ""
 	}
