@@ -13,8 +13,11 @@ const (
 	scanAhead = 8
 	// liveScans is the number of scans per comparison with live lists.
 	liveScans = 6
-	// scanPause is how long a scan waits for the queue.
+	// scanPause is the time between two looks at a long queue.
 	scanPause = 2 * time.Millisecond
+	// scanPatience is how long a scan waits in all for the queue of one kind. A tenant can keep a queue
+	// long for ever, and the scans of the other kinds come after it.
+	scanPatience = time.Minute
 )
 
 // scan reconciles all keys of all kinds every [Options.FullScan]. As watches deliver every
@@ -39,25 +42,46 @@ func (e *Engine) scan(ctx context.Context) {
 	}
 }
 
-// scan reconciles every key that either side knows.
+// scan reconciles every key that either side knows. A kind that is busy for scanPatience is left to the next
+// scan, which begins with other keys.
 func (r *runner) scan(ctx context.Context) {
 	select {
 	case <-r.synced:
 	default:
 		return
 	}
+	patience := scanPatience
 	for key := range r.listKeys(ctx) {
-		for r.queue.Len() > scanAhead {
-			select {
-			case <-ctx.Done():
-				return
-			case <-r.done:
-				return
-			case <-r.clock.After(scanPause):
-			}
+		waited, ok := r.awaitShortQueue(ctx, patience)
+		if !ok {
+			return
 		}
+		patience -= waited
 		r.enqueueScanned(key)
 	}
+}
+
+// awaitShortQueue waits until the queue is short enough for a scan, and returns how long that took. ok is false
+// if that is longer than patience, or if the kind or the engine ends.
+func (r *runner) awaitShortQueue(ctx context.Context, patience time.Duration) (waited time.Duration, ok bool) {
+	if r.queue.Len() <= scanAhead {
+		return 0, true
+	}
+	start := r.clock.Now()
+	for r.queue.Len() > scanAhead {
+		if r.clock.Since(start) >= patience {
+			r.log.Info("Kind is busy, the full scan leaves the rest of its objects to the next one")
+			return 0, false
+		}
+		select {
+		case <-ctx.Done():
+			return 0, false
+		case <-r.done:
+			return 0, false
+		case <-r.clock.After(scanPause):
+		}
+	}
+	return r.clock.Since(start), true
 }
 
 // enqueueScanned enqueues a key for the scan. It skips a key that is being retried: that is known
