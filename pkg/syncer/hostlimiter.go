@@ -41,8 +41,8 @@ const (
 // String returns the name of the priority in metrics.
 func (p priority) String() string { return [...]string{"delete", "status", "rest"}[p] }
 
-// fairShare prevents starvation: one of this many requests is taken from the lowest priority
-// that has a waiting request.
+// fairShare prevents starvation: one of this many requests is taken from below the highest priority that has
+// a waiting request. It is the one that has waited longest, so each of them is sent in the end.
 const fairShare = 8
 
 // errThrottled is the error of a request that ran out of time before the limit let
@@ -276,14 +276,18 @@ func (l *HostLimiter) grant() (pause time.Duration, ok bool) {
 // nextQueue returns the priority that is served next. The caller holds the lock,
 // and knows that a request waits.
 func (l *HostLimiter) nextQueue() priority {
-	first, last := priorities, priority(0)
+	first, oldest := priorities, priorities
 	for p := range priorities {
-		if len(l.waiting[p]) > 0 {
-			first, last = min(first, p), p
+		switch {
+		case len(l.waiting[p]) == 0:
+		case first == priorities:
+			first = p
+		case oldest == priorities || !l.waiting[p][0].since.After(l.waiting[oldest][0].since):
+			oldest = p
 		}
 	}
-	if l.granted%fairShare == fairShare-1 {
-		return last
+	if oldest != priorities && l.granted%fairShare == fairShare-1 {
+		return oldest
 	}
 	return first
 }

@@ -93,19 +93,51 @@ func TestHostLimiterPriorities(t *testing.T) {
 	t.Parallel()
 	b := newLimiterBench(HostLimits{RequestsPerSecond: 16, Burst: 1})
 	b.send(1, restPriority, 0)
-	rest, status, deletes := b.send(50, restPriority, 0), b.send(2, statusPriority, 0), b.send(50, deletePriority, 0)
-	for range 16 {
+	var waiting [priorities][]*waitingRequest
+	for _, some := range []struct {
+		priority priority
+		count    int
+	}{{deletePriority, 1}, {restPriority, 1}, {statusPriority, 2}, {restPriority, 50}, {deletePriority, 50}} {
+		b.clock.Step(time.Millisecond)
+		waiting[some.priority] = append(waiting[some.priority], b.send(some.count, some.priority, 0)...)
+	}
+	for _, want := range []struct {
+		reason                string
+		deletes, status, rest int
+	}{
+		{"Deletes come first, and the oldest request of the others gets one of eight.", 7, 0, 1},
+		{"Status has waited longer than the rest now.", 14, 1, 1},
+		{"It has waited longer still.", 21, 2, 1},
+		{"No other status waits.", 28, 2, 2},
+	} {
+		for range fairShare {
+			b.clock.Step(time.Second / 16)
+			b.grant()
+		}
+		deletes, status, rest := countSent(waiting[deletePriority]), countSent(waiting[statusPriority]), countSent(waiting[restPriority])
+		if deletes != want.deletes || status != want.status || rest != want.rest {
+			t.Errorf("%s Sent %d deletes, %d status, %d rest; want %d, %d, %d", want.reason, deletes, status, rest, want.deletes, want.status, want.rest)
+		}
+	}
+}
+
+// TestHostLimiterStarvesNobody sends requests of all priorities faster than they may pass.
+func TestHostLimiterStarvesNobody(t *testing.T) {
+	t.Parallel()
+	b := newLimiterBench(HostLimits{RequestsPerSecond: 16, Burst: 1})
+	b.send(1, restPriority, 0)
+	var waiting [priorities][]*waitingRequest
+	for range 160 {
+		for p := range priorities {
+			waiting[p] = append(waiting[p], b.send(1, p, 0)...)
+		}
 		b.clock.Step(time.Second / 16)
 		b.grant()
 	}
-	if got := countSent(deletes); got != 14 {
-		t.Errorf("Deletes come first, got %d of 16", got)
-	}
-	if got := countSent(rest); got != 2 {
-		t.Errorf("One of %d requests is of the lowest priority, got %d of 16", fairShare, got)
-	}
-	if got := countSent(status); got != 0 {
-		t.Errorf("Status waits for deletes, got %d", got)
+	for p := range priorities {
+		if sent := countSent(waiting[p]); sent < 160/fairShare/3 {
+			t.Errorf("Only %d requests of the priority %s were sent", sent, p)
+		}
 	}
 }
 
