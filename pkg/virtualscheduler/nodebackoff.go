@@ -67,8 +67,9 @@ func newNodeBackoff(c clock.WithDelayedExecution) *nodeBackoff {
 // recordRefusal keeps the pod off the node for a while and schedules its next
 // attempt, at another node. That attempt replaces the one that was planned.
 //
-// The scheduler may not have put the pod back into its queue when retry is called.
-// It remembers an activation of a pod that is in flight, so none is lost.
+// If the scheduler has not put the pod back into its queue when retry is called, the retry is lost. A pod that
+// is being bound is no longer in flight, so the scheduler remembers no activation of it. It then tries
+// the pod after its own backoff, as it does after each failed binding.
 func (b *nodeBackoff) recordRefusal(pod types.UID, node, reason string, retry func()) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
