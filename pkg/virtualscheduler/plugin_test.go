@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/go-logr/logr/funcr"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -212,6 +213,28 @@ func TestAlteredProposalsArePaced(t *testing.T) {
 			}
 			s.show(shopPod(boundTo("a")))
 		})
+	})
+}
+
+// TestDeniedProposalsAreLoggedRarely lets a policy of the tenant deny every proposal.
+func TestDeniedProposalsAreLoggedRarely(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(shopPod(nominated("a"), unscheduled("Altered", "0")))
+		var writes, lines atomic.Int32
+		s.client.PrependReactor("patch", "pods", func(clienttesting.Action) (bool, runtime.Object, error) {
+			writes.Add(1)
+			return true, nil, errors.New("denied")
+		})
+		var events []func()
+		for range 2 * failuresPerLog {
+			events = append(events, func() { s.clock.Step(proposalRetry) })
+		}
+		logger := funcr.New(func(string, string) { lines.Add(1) }, funcr.Options{})
+		s.preBind(klog.NewContext(t.Context(), logger), t, append(events, func() { s.show(shopPod(boundTo("a"))) })...)
+		if writes.Load() != 2*failuresPerLog+1 || lines.Load() != 3 {
+			t.Errorf("%d proposals were denied and %d logged, want %d and 3", writes.Load(), lines.Load(), 2*failuresPerLog+1)
+		}
 	})
 }
 

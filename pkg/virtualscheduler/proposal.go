@@ -77,7 +77,8 @@ func (p *plugin) awaitHost(ctx context.Context, pod *corev1.Pod, node string, pa
 	defer p.waiters.remove(pod.UID, waiter)
 	timer := p.clock.NewTimer(path.lag)
 	defer timer.Stop()
-	wasSeen, isDue, hasProposed := false, false, false
+	proposal := &proposalWriter{plugin: p, node: node, timer: timer}
+	wasSeen, isDue := false, false
 	for {
 		current, bound, gone := waiter.state()
 		if bound {
@@ -94,7 +95,7 @@ func (p *plugin) awaitHost(ctx context.Context, pod *corev1.Pod, node string, pa
 		case stepEnd:
 			return p.endAttempt(pod, node, refusalReason(current))
 		case stepPropose:
-			hasProposed = p.proposeOnce(ctx, current, node, timer, hasProposed)
+			proposal.writeOnce(ctx, current)
 		}
 		isDue = false
 		select {
@@ -102,7 +103,7 @@ func (p *plugin) awaitHost(ctx context.Context, pod *corev1.Pod, node string, pa
 			return fwk.AsStatus(context.Cause(ctx))
 		case <-waiter.changed:
 		case <-timer.C():
-			isDue, hasProposed = !wasSeen, false
+			isDue, proposal.isTried = !wasSeen, false
 		}
 	}
 }
@@ -125,21 +126,33 @@ func (p *plugin) forgetGone(pod *corev1.Pod) {
 	}
 }
 
-// proposeOnce writes the proposal into the pod, unless it has done so since the timer fired. A webhook or a policy of
-// the tenant may alter each proposal. It always returns true.
-func (p *plugin) proposeOnce(ctx context.Context, pod *corev1.Pod, node string, timer clock.Timer, hasProposed bool) bool {
-	if !hasProposed {
-		p.propose(ctx, pod, node)
-		timer.Reset(proposalRetry)
-	}
-	return true
+// failuresPerLog is the number of failures in an attempt of which one is logged. A tenant can let every write to the
+// status of its pods fail.
+const failuresPerLog = 16
+
+// proposalWriter writes the proposal of one attempt into its pod.
+type proposalWriter struct {
+	plugin   *plugin
+	node     string
+	timer    clock.Timer
+	isTried  bool // since the timer fired
+	failures int
 }
 
-// propose writes the proposal into the pod. A failure is tried again later.
-func (p *plugin) propose(ctx context.Context, pod *corev1.Pod, node string) {
-	if err := p.writeProposal(ctx, pod, node); err != nil {
-		klog.FromContext(ctx).Error(err, "Cannot propose a node; retrying", "pod", klog.KObj(pod), "node", node)
+// writeOnce writes the proposal, unless it has tried to since the timer fired. A webhook or a policy of the tenant may
+// alter each proposal. A failure is tried again later.
+func (w *proposalWriter) writeOnce(ctx context.Context, pod *corev1.Pod) {
+	if w.isTried {
+		return
 	}
+	w.isTried = true
+	if err := w.plugin.writeProposal(ctx, pod, w.node); err != nil {
+		w.failures++
+		if w.failures%failuresPerLog == 1 {
+			klog.FromContext(ctx).Error(err, "Cannot propose a node; retrying", "pod", klog.KObj(pod), "node", w.node, "failures", w.failures)
+		}
+	}
+	w.timer.Reset(proposalRetry)
 }
 
 // writeProposal writes the node into the pod's status and removes the reason for
