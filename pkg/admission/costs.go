@@ -48,9 +48,9 @@ func (costs) Admit(_ context.Context, a admission.Attributes, o admission.Object
 			break // The other checks read what is nested.
 		}
 		violations, err = checkDefaults(a, o)
-		violations = slices.Concat(violations, checkRegexes(a), checkParts(a))
+		violations = slices.Concat(violations, checkExpressions(a))
 	case hasExpressions(a.GetResource().Group):
-		violations = append(checkRegexes(a), checkParts(a)...)
+		violations = checkExpressions(a)
 	case a.GetResource().GroupResource() == networkingv1.Resource("networkpolicies"):
 		violations, err = checkPolicySize(a, o)
 	case a.GetOperation() == admission.Create && a.GetResource().GroupResource() == certificatesv1.Resource("certificatesigningrequests"):

@@ -270,3 +270,35 @@ func TestLargeValues(t *testing.T) {
 		}
 	}
 }
+
+// TestManyVariables checks that no policy has so many variables that they take minutes to check or to compile.
+func TestManyVariables(t *testing.T) {
+	t.Parallel()
+	validating := func(n int) *admissionregistrationv1.ValidatingAdmissionPolicy {
+		made := &admissionregistrationv1.ValidatingAdmissionPolicy{}
+		for i := range n {
+			made.Spec.Variables = append(made.Spec.Variables, admissionregistrationv1.Variable{Name: "v" + strconv.Itoa(i), Expression: "1"})
+		}
+		return made
+	}
+	for name, c := range map[string]struct {
+		old, new runtime.Object
+		denied   bool
+	}{
+		"largest":   {new: validating(maxVariables)},
+		"larger":    {new: validating(maxVariables + 1), denied: true},
+		"very many": {new: validating(100_000), denied: true},
+		"changed":   {old: validating(maxVariables + 1), new: validating(maxVariables + 2), denied: true},
+		"older":     {old: validating(maxVariables + 1), new: validating(maxVariables + 1)},
+	} {
+		operation := admission.Update
+		if c.old == nil {
+			operation = admission.Create
+		}
+		err := Costs().Admit(t.Context(), admission.NewAttributesRecord(c.new, c.old, schema.GroupVersionKind{}, "", "large",
+			admissionregistrationv1.SchemeGroupVersion.WithResource("validatingadmissionpolicies"), "", operation, nil, false, nil), nil)
+		if (err != nil) != c.denied || err != nil && !strings.Contains(err.Error(), "spec.variables") {
+			t.Errorf("%s: %v, want a denial: %t", name, err, c.denied)
+		}
+	}
+}

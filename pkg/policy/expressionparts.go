@@ -1,8 +1,6 @@
 package policy
 
 import (
-	"maps"
-
 	"github.com/google/cel-go/common"
 	"github.com/google/cel-go/common/ast"
 	"github.com/google/cel-go/parser"
@@ -26,8 +24,8 @@ func one() Parts { return Parts{Total: 1} }
 // same list twice, and that one another, so that few characters make billions of parts. CEL compares and encodes all of
 // them, without counting that.
 //
-// variables maps variables.NAME to its parts. pieces is how many items a text has that is split at run time. What does not
-// parse has no parts, as the API server denies it.
+// variables maps variables.NAME to its parts, and is only read. pieces is how many items a text has that is split at run
+// time. What does not parse has no parts, as the API server denies it.
 func CountParts(text string, variables map[string]Parts, pieces float64) (value Parts, largest float64) {
 	p, err := parser.NewParser(parser.EnableOptionalSyntax(true), parser.EnableIdentEscapeSyntax(true))
 	if err != nil {
@@ -37,41 +35,66 @@ func CountParts(text string, variables map[string]Parts, pieces float64) (value 
 	if len(problems.GetErrors()) > 0 {
 		return Parts{}, 0
 	}
-	c, known := partCounter{pieces: pieces}, map[string]Parts{}
-	maps.Copy(known, variables)
-	value = c.count(parsed.Expr(), known)
+	c := partCounter{pieces: pieces, variables: variables, local: map[string]Parts{}}
+	value = c.count(parsed.Expr())
 	return value, c.largest
 }
 
-// partCounter counts the parts of the values of an expression.
-type partCounter struct{ pieces, largest float64 }
+// partCounter counts the parts of the values of an expression. It copies no map, as a policy has many expressions and
+// many variables.
+type partCounter struct {
+	pieces, largest float64
+	variables       map[string]Parts // variables.NAME -> its parts, of the caller
+	local           map[string]Parts // variable of a macro around the current expression -> its parts
+}
 
-// count returns the parts of the value of an expression. known maps variables to their parts.
-func (c *partCounter) count(e ast.Expr, known map[string]Parts) Parts {
+// find returns the parts of a variable.
+func (c *partCounter) find(name string) (parts Parts, ok bool) {
+	if parts, ok = c.local[name]; !ok {
+		parts, ok = c.variables[name]
+	}
+	return parts, ok
+}
+
+// define sets the parts of a variable of a macro. restore ends its scope.
+func (c *partCounter) define(name string, parts Parts) (restore func()) {
+	outer, ok := c.local[name]
+	c.local[name] = parts
+	return func() {
+		if ok {
+			c.local[name] = outer
+		} else {
+			delete(c.local, name)
+		}
+	}
+}
+
+// count returns the parts of the value of an expression.
+func (c *partCounter) count(e ast.Expr) Parts {
 	parts := one()
 	switch e.Kind() {
 	case ast.IdentKind:
-		if variable, ok := known[e.AsIdent()]; ok {
+		if variable, ok := c.find(e.AsIdent()); ok {
 			parts = variable
 		}
 	case ast.SelectKind:
-		parts = c.countSelect(e.AsSelect(), known)
+		parts = c.countSelect(e.AsSelect())
 	case ast.ListKind:
-		parts = c.join(known, e.AsList().Elements()...)
+		parts = c.join(e.AsList().Elements()...)
 	case ast.MapKind:
 		var all []ast.Expr
 		for _, entry := range e.AsMap().Entries() {
 			all = append(all, entry.AsMapEntry().Key(), entry.AsMapEntry().Value())
 		}
-		parts = c.join(known, all...)
+		parts = c.join(all...)
 	case ast.StructKind:
 		var all []ast.Expr
 		for _, field := range e.AsStruct().Fields() {
 			all = append(all, field.AsStructField().Value())
 		}
-		parts = c.join(known, all...)
+		parts = c.join(all...)
 	case ast.CallKind:
-		parts = c.countCall(e.AsCall(), known)
+		parts = c.countCall(e.AsCall())
 	case ast.ComprehensionKind, ast.LiteralKind, ast.UnspecifiedExprKind: // Without macros, there are no comprehensions.
 	}
 	c.largest = max(c.largest, parts.Total)
@@ -79,34 +102,34 @@ func (c *partCounter) count(e ast.Expr, known map[string]Parts) Parts {
 }
 
 // join returns the parts of a value that has several others.
-func (c *partCounter) join(known map[string]Parts, all ...ast.Expr) Parts {
+func (c *partCounter) join(all ...ast.Expr) Parts {
 	parts := one()
 	for _, e := range all {
-		item := c.count(e, known).Total
+		item := c.count(e).Total
 		parts = Parts{Total: parts.Total + item, Item: max(parts.Item, item)}
 	}
 	return parts
 }
 
 // countSelect counts the parts of a field. It may be the largest one of its object.
-func (c *partCounter) countSelect(field ast.SelectExpr, known map[string]Parts) Parts {
+func (c *partCounter) countSelect(field ast.SelectExpr) Parts {
 	if operand := field.Operand(); operand.Kind() == ast.IdentKind {
-		if parts, ok := known[operand.AsIdent()+"."+field.FieldName()]; ok {
+		if parts, ok := c.find(operand.AsIdent() + "." + field.FieldName()); ok {
 			return parts
 		}
 	}
-	return c.count(field.Operand(), known)
+	return c.count(field.Operand())
 }
 
 // countCall counts the parts of the result of a function, an operator or a macro.
-func (c *partCounter) countCall(call ast.CallExpr, known map[string]Parts) Parts {
+func (c *partCounter) countCall(call ast.CallExpr) Parts {
 	name, args := call.FunctionName(), call.Args()
 	if call.IsMemberFunction() && len(args) > 1 && args[0].Kind() == ast.IdentKind {
 		switch name {
 		case "bind":
-			return c.countBind(args, known)
+			return c.countBind(args)
 		case "map", "filter", "all", "exists", "exists_one", "existsOne", "transformList", "transformMap", "transformMapEntry", "optMap", "optFlatMap":
-			return c.countMacro(call, known)
+			return c.countMacro(call)
 		}
 	}
 	if call.IsMemberFunction() {
@@ -114,7 +137,7 @@ func (c *partCounter) countCall(call ast.CallExpr, known map[string]Parts) Parts
 	}
 	var parts Parts
 	for _, arg := range args {
-		each := c.count(arg, known)
+		each := c.count(arg)
 		parts = Parts{Total: parts.Total + each.Total, Item: max(parts.Item, each.Item)}
 	}
 	switch name {
@@ -127,31 +150,32 @@ func (c *partCounter) countCall(call ast.CallExpr, known map[string]Parts) Parts
 }
 
 // countBind counts the parts of cel.bind(NAME, VALUE, BODY).
-func (c *partCounter) countBind(args []ast.Expr, known map[string]Parts) Parts {
-	inner := maps.Clone(known)
-	inner[args[0].AsIdent()] = c.count(args[1], known)
+func (c *partCounter) countBind(args []ast.Expr) Parts {
+	defer c.define(args[0].AsIdent(), c.count(args[1]))()
 	body := one()
 	for _, arg := range args[2:] {
-		body = c.count(arg, inner)
+		body = c.count(arg)
 	}
 	return body
 }
 
 // countMacro counts the parts of the result of a macro over the items of a value.
-func (c *partCounter) countMacro(call ast.CallExpr, known map[string]Parts) Parts {
+func (c *partCounter) countMacro(call ast.CallExpr) Parts {
 	args := call.Args()
-	source, inner := c.count(call.Target(), known), maps.Clone(known)
+	source := c.count(call.Target())
 	item := Parts{Total: max(source.Item, 1), Item: source.Item}
 	if name := call.FunctionName(); name == "optMap" || name == "optFlatMap" {
 		item = source
 	}
-	inner[args[0].AsIdent()] = item
+	defer c.define(args[0].AsIdent(), item)()
 	body := 1.0
 	for _, arg := range args[1:] {
-		if _, ok := inner[arg.AsIdent()]; arg.Kind() == ast.IdentKind && !ok {
-			inner[arg.AsIdent()] = item // The second variable of the macro.
+		if arg.Kind() == ast.IdentKind {
+			if _, ok := c.find(arg.AsIdent()); !ok {
+				defer c.define(arg.AsIdent(), item)() // The second variable of the macro.
+			}
 		}
-		body = max(body, c.count(arg, inner).Total)
+		body = max(body, c.count(arg).Total)
 	}
 	switch call.FunctionName() {
 	case "map", "transformList", "transformMap", "transformMapEntry":
