@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"strconv"
 
+	"golang.org/x/sync/semaphore"
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apiserver/pkg/admission"
@@ -26,12 +28,14 @@ const (
 	maxRevisionBytes = 4 * maxReplicaBytes
 	// largestRevision is the size in bytes of the largest object that the store takes.
 	largestRevision = 3 << 19
+	// checkedPage is how many objects the checks have in memory at a time. Each may be as large as largestRevision.
+	checkedPage = 8
 )
 
 // AddReplicaChecks adds checks of what the StatefulSet controller builds in memory. A set with a
 // billion replicas would end the process, also after each restart.
 func AddReplicaChecks(checks Checks, client func() (kubernetes.Interface, error)) {
-	c := replicaCheck{client}
+	c := replicaCheck{client: client, reading: semaphore.NewWeighted(1)}
 	checks.Add(appsv1.Resource("statefulsets"), c.checkSets)
 	checks.Add(appsv1.Resource("controllerrevisions"), c.checkRevisions)
 }
@@ -40,6 +44,9 @@ func AddReplicaChecks(checks Checks, client func() (kubernetes.Interface, error)
 type replicaCheck struct {
 	// client returns a client of the virtual cluster.
 	client func() (kubernetes.Interface, error)
+	// reading lets one request at a time read stored objects. What the process reads counts in no budget of the tenant's
+	// requests.
+	reading *semaphore.Weighted
 }
 
 // checkSets evaluates a StatefulSet that is written or scaled. Fewer replicas of a smaller template are
@@ -55,7 +62,23 @@ func (c replicaCheck) checkSets(ctx context.Context, a admission.Attributes, o a
 	if old != nil && replicasOf(set) <= replicasOf(old) && set.Spec.Size() <= old.Spec.Size() {
 		return Decision{}, nil
 	}
-	return c.check(ctx, a, set, replicasOf(set))
+	if decision, done := checkTemplate(set, replicasOf(set)); done {
+		return decision, nil
+	}
+	unlock, err := c.lock(ctx)
+	if err != nil {
+		return Decision{}, err
+	}
+	defer unlock()
+	return c.checkStored(ctx, a, set, replicasOf(set))
+}
+
+// lock waits until no other request reads stored objects. The caller must call unlock.
+func (c replicaCheck) lock(ctx context.Context) (unlock func(), err error) {
+	if err := c.reading.Acquire(ctx, 1); err != nil {
+		return nil, apierrors.NewTimeoutError("the replicas of other StatefulSets are being checked; try again", 1)
+	}
+	return func() { c.reading.Release(1) }, nil
 }
 
 // checkScale evaluates a new number of replicas. The API server writes it only if nobody has changed
@@ -73,36 +96,61 @@ func (c replicaCheck) checkScale(ctx context.Context, a admission.Attributes, o 
 	if err != nil {
 		return Decision{}, err
 	}
+	unlock, err := c.lock(ctx)
+	if err != nil {
+		return Decision{}, err
+	}
+	defer unlock()
 	set, err := client.AppsV1().StatefulSets(a.GetNamespace()).Get(ctx, a.GetName(), metav1.GetOptions{})
 	if err != nil {
 		return Decision{}, err
 	}
-	return c.check(ctx, a, set, int64(scale.Spec.Replicas))
+	if decision, done := checkTemplate(set, int64(scale.Spec.Replicas)); done {
+		return decision, nil
+	}
+	return c.checkStored(ctx, a, set, int64(scale.Spec.Replicas))
 }
 
-// check evaluates a number of replicas of a StatefulSet, and of the pods of its revisions.
-func (c replicaCheck) check(ctx context.Context, a admission.Attributes, set *appsv1.StatefulSet, replicas int64) (Decision, error) {
+// checkTemplate evaluates a number of replicas of a StatefulSet by its template. done is false if its revisions count too.
+func checkTemplate(set *appsv1.StatefulSet, replicas int64) (decision Decision, done bool) {
 	if most := maxReplicaBytes / int64(set.Spec.Size()+podBytes); replicas > most {
-		return tooManyReplicas(replicas, most), nil
+		return tooManyReplicas(replicas, most), true
 	}
-	if replicas <= maxRevisionBytes/largestRevision {
-		return Decision{}, nil
-	}
+	return Decision{}, replicas <= maxRevisionBytes/largestRevision
+}
+
+// checkStored evaluates a number of replicas by the stored revisions of a StatefulSet. The caller holds the lock.
+func (c replicaCheck) checkStored(ctx context.Context, a admission.Attributes, set *appsv1.StatefulSet, replicas int64) (Decision, error) {
+	return c.checkPages(metav1.ListOptions{LabelSelector: metav1.FormatLabelSelector(set.Spec.Selector)},
+		func(client kubernetes.Interface, options metav1.ListOptions) (Decision, string, error) {
+			revisions, err := client.AppsV1().ControllerRevisions(a.GetNamespace()).List(ctx, options)
+			if err != nil {
+				return Decision{}, "", err
+			}
+			for i := range revisions.Items {
+				if most := mostOfRevision(&revisions.Items[i]); replicas > most {
+					return tooManyReplicas(replicas, most), "", nil
+				}
+			}
+			return Decision{}, revisions.Continue, nil
+		})
+}
+
+// checkPages evaluates pages of objects until one has a violation. check lists a page with the options that it gets, and
+// returns the token of the next page, empty after the last. The caller holds the lock.
+func (c replicaCheck) checkPages(options metav1.ListOptions, check func(kubernetes.Interface, metav1.ListOptions) (Decision, string, error)) (Decision, error) {
 	client, err := c.client()
 	if err != nil {
 		return Decision{}, err
 	}
-	options := metav1.ListOptions{LabelSelector: metav1.FormatLabelSelector(set.Spec.Selector)}
-	revisions, err := client.AppsV1().ControllerRevisions(a.GetNamespace()).List(ctx, options)
-	if err != nil {
-		return Decision{}, err
-	}
-	for i := range revisions.Items {
-		if most := mostOfRevision(&revisions.Items[i]); replicas > most {
-			return tooManyReplicas(replicas, most), nil
+	options.Limit = checkedPage
+	for {
+		decision, next, err := check(client, options)
+		if err != nil || len(decision.Violations) > 0 || next == "" {
+			return decision, err
 		}
+		options.Continue = next
 	}
-	return Decision{}, nil
 }
 
 // checkRevisions evaluates a revision of a StatefulSet that has its replicas already.
@@ -111,26 +159,35 @@ func (c replicaCheck) checkRevisions(ctx context.Context, a admission.Attributes
 	if err != nil || revision == nil || maxReplicaBytes/podBytes <= mostOfRevision(revision) {
 		return Decision{}, err
 	}
-	client, err := c.client()
+	unlock, err := c.lock(ctx)
 	if err != nil {
 		return Decision{}, err
 	}
-	sets, err := client.AppsV1().StatefulSets(a.GetNamespace()).List(ctx, metav1.ListOptions{})
-	if err != nil {
-		return Decision{}, err
-	}
-	for i := range sets.Items {
-		set := &sets.Items[i]
-		selector, err := metav1.LabelSelectorAsSelector(set.Spec.Selector)
-		if err != nil || !selector.Matches(labels.Set(revision.Labels)) || replicasOf(set) <= mostOfRevision(revision) {
-			continue
+	defer unlock()
+	return c.checkPages(metav1.ListOptions{}, func(client kubernetes.Interface, options metav1.ListOptions) (Decision, string, error) {
+		sets, err := client.AppsV1().StatefulSets(a.GetNamespace()).List(ctx, options)
+		if err != nil {
+			return Decision{}, "", err
 		}
-		return Decision{Violations: []policy.Violation{{
-			Field: "data", Value: fmt.Sprintf("%d bytes", len(revision.Data.Raw)),
-			Detail: fmt.Sprintf("StatefulSet %s has %d replicas, and with this revision at most %d are allowed", set.Name, replicasOf(set), mostOfRevision(revision)),
-		}}}, nil
+		for i := range sets.Items {
+			if violation, found := checkRevisionOf(&sets.Items[i], revision); found {
+				return Decision{Violations: []policy.Violation{violation}}, "", nil
+			}
+		}
+		return Decision{}, sets.Continue, nil
+	})
+}
+
+// checkRevisionOf returns a violation if a revision is too large for the replicas of a StatefulSet that may be its own.
+func checkRevisionOf(set *appsv1.StatefulSet, revision *appsv1.ControllerRevision) (violation policy.Violation, found bool) {
+	selector, err := metav1.LabelSelectorAsSelector(set.Spec.Selector)
+	if err != nil || !selector.Matches(labels.Set(revision.Labels)) || replicasOf(set) <= mostOfRevision(revision) {
+		return policy.Violation{}, false
 	}
-	return Decision{}, nil
+	return policy.Violation{
+		Field: "data", Value: fmt.Sprintf("%d bytes", len(revision.Data.Raw)),
+		Detail: fmt.Sprintf("StatefulSet %s has %d replicas, and with this revision at most %d are allowed", set.Name, replicasOf(set), mostOfRevision(revision)),
+	}, true
 }
 
 // mostOfRevision returns how many replicas a StatefulSet with a revision may have.
