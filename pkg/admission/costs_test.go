@@ -194,7 +194,13 @@ func TestMultipliedDefaults(t *testing.T) {
 		}})},
 		"changed": {old: definition(object(nil)), new: levels(300), denied: true},
 		"older":   {old: levels(300), new: levels(300)},
-		"none":    {new: &apiextensionsv1.CustomResourceDefinition{}},
+		"fewer":   {old: levels(300), new: levels(20)},
+		"smaller": {old: levels(300), new: levels(299), denied: true}, // Nobody knows, as both counts end at a million.
+		"larger":  {old: levels(20), new: levels(21), denied: true},
+		"set": {new: definition(object(properties{"a": apiextensionsv1.JSONSchemaProps{
+			Type: "object", Default: &apiextensionsv1.JSON{Raw: []byte(`{"b": []}`)}, Properties: properties{"b": list(999, protocol)},
+		}}))},
+		"none": {new: &apiextensionsv1.CustomResourceDefinition{}},
 	} {
 		operation, old := admission.Create, runtime.Object(nil)
 		if c.old != nil {
@@ -205,6 +211,43 @@ func TestMultipliedDefaults(t *testing.T) {
 		if (err != nil) != c.denied || err != nil && !strings.Contains(err.Error(), "defaults of") {
 			t.Errorf("%s: %v, want a denial: %t", name, err, c.denied)
 		}
+	}
+}
+
+// TestDefaultsOfManyProperties counts 900,000 objects of a schema with a hundred thousand properties. If each object
+// looked at each property, that would take half an hour.
+func TestDefaultsOfManyProperties(t *testing.T) {
+	t.Parallel()
+	one := &apiextensionsv1.JSON{Raw: []byte("1")}
+	for name, c := range map[string]struct {
+		properties int
+		value      *apiextensionsv1.JSON // the default of each property
+		object     string                // in the default of the list
+		objects    int
+		want       int
+	}{
+		"without defaults": {properties: 100_000, object: "{}", objects: 900_000, want: 900_001},
+		"with defaults":    {properties: 100_000, value: one, object: "{}", objects: 900_000, want: manyDefaults},
+		"with a value":     {properties: 1000, value: one, object: `{"p1":2}`, objects: 2, want: 1 + 2*(1+1000)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			item := apiextensionsv1.JSONSchemaProps{Type: "object", Properties: map[string]apiextensionsv1.JSONSchemaProps{}}
+			for i := range c.properties {
+				item.Properties["p"+strconv.Itoa(i)] = apiextensionsv1.JSONSchemaProps{Type: "integer", Default: c.value}
+			}
+			list := apiextensionsv1.JSONSchemaProps{
+				Type: "array", Items: &apiextensionsv1.JSONSchemaPropsOrArray{Schema: &item},
+				Default: &apiextensionsv1.JSON{Raw: []byte("[" + strings.TrimSuffix(strings.Repeat(c.object+",", c.objects), ",") + "]")},
+			}
+			whole := apiextensionsv1.JSONSchemaProps{Type: "object", Properties: map[string]apiextensionsv1.JSONSchemaProps{"list": list}}
+			definition := &apiextensionsv1.CustomResourceDefinition{Spec: apiextensionsv1.CustomResourceDefinitionSpec{
+				Versions: []apiextensionsv1.CustomResourceDefinitionVersion{{Name: "v1", Schema: &apiextensionsv1.CustomResourceValidation{OpenAPIV3Schema: &whole}}},
+			}}
+			if got := countDefaults(definition); got != c.want {
+				t.Errorf("the defaults add %d values, want %d", got, c.want)
+			}
+		})
 	}
 }
 
