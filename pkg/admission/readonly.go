@@ -4,7 +4,9 @@ import (
 	"context"
 	"strings"
 
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apiserver/pkg/admission"
 )
 
@@ -25,8 +27,8 @@ type readOnlyPlugin struct {
 // read-only. It denies creates and updates, and sessions and proxies, by which a tenant may do
 // anything in a pod. It allows reads and deletes.
 //
-// What ends an object is allowed too: evictions, and changes of an object that is being
-// deleted. The control plane's own parts are exempt. Its controllers act for the
+// What ends an object is allowed too: evictions, and changes of the finalizers, the owners and the
+// status of an object that is being deleted. The control plane's own parts are exempt. Its controllers act for the
 // tenant: they update and delete, and create nothing but Events and Leases.
 //
 // It must be the first plugin. Others write to the host.
@@ -93,12 +95,47 @@ func isEviction(a admission.Attributes) bool {
 	return a.GetResource().Group == "" && a.GetResource().Resource == "pods" && a.GetSubresource() == "eviction"
 }
 
-// endsObject reports whether an update is about an object that is being deleted. Who has set
-// a finalizer must be able to remove it.
+// endsObject reports whether an update ends an object that is being deleted. Who has set a finalizer must be able to
+// remove it, and to write a status before. Anything else would change what the object is until it is gone.
 func endsObject(a admission.Attributes) bool {
-	if a.GetOperation() != admission.Update || a.GetOldObject() == nil {
+	if a.GetOperation() != admission.Update || a.GetOldObject() == nil || a.GetObject() == nil {
 		return false
 	}
 	old, err := meta.Accessor(a.GetOldObject())
-	return err == nil && old.GetDeletionTimestamp() != nil
+	if err != nil || old.GetDeletionTimestamp() == nil {
+		return false
+	}
+	switch a.GetSubresource() {
+	case "status", "finalize":
+		return !changesMetadata(a)
+	case "":
+		return changesOnlyEnd(a)
+	}
+	return false
+}
+
+// changesOnlyEnd reports whether an update changes nothing but finalizers, owners and what the API server itself writes.
+func changesOnlyEnd(a admission.Attributes) bool {
+	old, object := a.GetOldObject().DeepCopyObject(), a.GetObject().DeepCopyObject()
+	before, err := meta.Accessor(old)
+	if err != nil {
+		return false
+	}
+	after, err := meta.Accessor(object)
+	if err != nil {
+		return false
+	}
+	for _, each := range []metav1.Object{before, after} {
+		each.SetFinalizers(nil)
+		each.SetOwnerReferences(nil)
+		each.SetManagedFields(nil)
+		each.SetResourceVersion("")
+		each.SetGeneration(0)
+		// A client may leave these out. The API server keeps them.
+		each.SetUID("")
+		each.SetCreationTimestamp(metav1.Time{})
+		each.SetDeletionTimestamp(nil)
+		each.SetDeletionGracePeriodSeconds(nil)
+	}
+	return apiequality.Semantic.DeepEqual(old, object)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/admission"
@@ -42,7 +43,7 @@ func TestReadOnly(t *testing.T) {
 	reviews := schema.GroupVersionResource{Group: "authorization.k8s.io", Version: "v1", Resource: "selfsubjectaccessreviews"}
 	leases := schema.GroupVersionResource{Group: "coordination.k8s.io", Version: "v1", Resource: "leases"}
 	existing := &corev1.ConfigMap{}
-	terminating := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{DeletionTimestamp: new(metav1.Now())}}
+	terminating := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "web", Name: "cart", DeletionTimestamp: new(metav1.Now())}}
 	const controller = "system:serviceaccount:kube-system:replicaset-controller"
 	for _, c := range []struct {
 		reason   string
@@ -61,6 +62,7 @@ func TestReadOnly(t *testing.T) {
 		{"a review is a read", "", request(admission.Create, reviews, "", nil), false},
 		{"an eviction is a delete", "", request(admission.Create, core("pods"), "eviction", nil), false},
 		{"a finalizer goes with its object", "", request(admission.Update, core("configmaps"), "", terminating), false},
+		{"nobody resizes a pod that is being deleted", "", request(admission.Update, core("pods"), "resize", terminating), true},
 		{"a controller creates no pods", controller, request(admission.Create, core("pods"), "", nil), true},
 		{"a controller updates status", controller, request(admission.Update, core("pods"), "status", existing), false},
 		{"a controller removes owner references", controller, request(admission.Update, core("configmaps"), "", existing), false},
@@ -79,6 +81,68 @@ func TestReadOnly(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestReadOnlyEnd checks what a tenant may change of an object that is being deleted. With a finalizer of theirs it
+// would otherwise stay writable for ever, and its copy on the host too.
+func TestReadOnlyEnd(t *testing.T) {
+	t.Parallel()
+	now := metav1.Now()
+	deleted := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: "web", Name: "cart", UID: "u", ResourceVersion: "7", Generation: 2, CreationTimestamp: now, DeletionTimestamp: &now,
+			DeletionGracePeriodSeconds: new(int64(0)), Finalizers: []string{"example.com/a", "example.com/b"},
+			OwnerReferences: []metav1.OwnerReference{{Name: "set"}}, ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "kubectl"}},
+		},
+		Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "cart", Image: "cart:1"}}},
+	}
+	for _, c := range []struct {
+		reason, subresource string
+		change              func(pod *corev1.Pod)
+		denied              bool
+	}{
+		{"nothing", "", func(*corev1.Pod) {}, false},
+		{"one finalizer", "", func(p *corev1.Pod) { p.Finalizers, p.ResourceVersion, p.Generation = p.Finalizers[:1], "", 3 }, false},
+		{"all, with fields that the API server fills in", "", func(p *corev1.Pod) {
+			p.ObjectMeta = metav1.ObjectMeta{Namespace: "web", Name: "cart", ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "curl"}}}
+		}, false},
+		{"an owner", "", func(p *corev1.Pod) { p.OwnerReferences = nil }, false},
+		{"the spec", "", func(p *corev1.Pod) { p.Spec.Containers[0].Image = "cart:2" }, true},
+		{"the spec next to a finalizer", "", func(p *corev1.Pod) { p.Finalizers, p.Spec.Containers[0].Image = nil, "cart:2" }, true},
+		{"a label", "", func(p *corev1.Pod) { p.Labels = map[string]string{"a": "b"} }, true},
+		{"an annotation", "", func(p *corev1.Pod) { p.Annotations = map[string]string{"a": "b"} }, true},
+		{"the status", "status", func(p *corev1.Pod) { p.Status.Phase = corev1.PodFailed }, false},
+		{"a label next to the status", "status", func(p *corev1.Pod) { p.Labels = map[string]string{"a": "b"} }, true},
+		{"the end of a namespace", "finalize", func(p *corev1.Pod) { p.Finalizers = nil }, false},
+		{"a label next to that", "finalize", func(p *corev1.Pod) { p.Labels = map[string]string{"a": "b"} }, true},
+		{"its size", "resize", func(*corev1.Pod) {}, true},
+		{"a debug container", "ephemeralcontainers", func(*corev1.Pod) {}, true},
+		{"its scale", "scale", func(*corev1.Pod) {}, true},
+	} {
+		old, object := deleted.DeepCopy(), deleted.DeepCopy()
+		c.change(object)
+		for what, pair := range map[string][2]runtime.Object{"typed": {object, old}, "unstructured": {toUnstructured(t, object), toUnstructured(t, old)}} {
+			unchanged := pair[1].DeepCopyObject()
+			a := admission.NewAttributesRecord(pair[0], pair[1], schema.GroupVersionKind{Version: "v1", Kind: "Pod"}, "web", "cart",
+				schema.GroupVersionResource{Version: "v1", Resource: "pods"}, c.subresource, admission.Update, nil, false, &user.DefaultInfo{Name: "admin"})
+			if err := ReadOnly(ReadOnlyOptions{}).(*readOnlyPlugin).Admit(t.Context(), a, nil); (err != nil) != c.denied {
+				t.Errorf("%s of a %s object: %v, want a denial: %t", c.reason, what, err, c.denied)
+			}
+			if diff := cmp.Diff(unchanged, pair[1]); diff != "" {
+				t.Errorf("%s of a %s object: the stored object has changed (-want +got):\n%s", c.reason, what, diff)
+			}
+		}
+	}
+}
+
+// toUnstructured converts an object into one of a custom resource.
+func toUnstructured(t *testing.T, object runtime.Object) runtime.Object {
+	t.Helper()
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &unstructured.Unstructured{Object: content}
 }
 
 // equalDenial compares an error with the text in testdata/denials that a tenant reads.

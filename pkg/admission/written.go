@@ -35,9 +35,11 @@ func isWrite(a admission.Attributes) bool {
 
 // changesMetadataOfStatus reports whether an update of a status may change labels or annotations.
 func changesMetadataOfStatus(a admission.Attributes) bool {
-	if a.GetSubresource() != "status" || a.GetOperation() != admission.Update {
-		return false
-	}
+	return a.GetSubresource() == "status" && a.GetOperation() == admission.Update && changesMetadata(a)
+}
+
+// changesMetadata reports whether an update may change labels or annotations.
+func changesMetadata(a admission.Attributes) bool {
 	object, err := meta.Accessor(a.GetObject())
 	if err != nil {
 		return true
