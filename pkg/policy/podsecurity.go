@@ -107,7 +107,8 @@ func securityChecks(level api.Level) []securityCheck {
 }
 
 // locate returns the violations of a check that failed: one for the pod, or one for each
-// container that fails by itself.
+// container that fails by itself. Containers are checked without the annotations of the pod, which are checked with its
+// rest: a pod may have very many of both.
 func (c securityCheck) locate(standard string, metadata *metav1.ObjectMeta, spec *corev1.PodSpec, whole podsecurity.CheckResult) []Violation {
 	fields := fieldsOf(c.id)
 	rest := *spec
@@ -119,7 +120,7 @@ func (c securityCheck) locate(standard string, metadata *metav1.ObjectMeta, spec
 	for _, container := range containers(spec) {
 		alone := rest
 		alone.Containers = []corev1.Container{*container.Container}
-		if result := c.run(metadata, &alone); !result.Allowed {
+		if result := c.run(&metav1.ObjectMeta{}, &alone); !result.Allowed {
 			violations = append(violations, c.violation(standard, strings.TrimSuffix(container.path+"."+fields.container, "."), result))
 		}
 	}
