@@ -106,21 +106,22 @@ func securityChecks(level api.Level) []securityCheck {
 	return kept
 }
 
-// locate returns the violations of a check that failed: one for the pod, or one for each
-// container that fails by itself. Containers are checked without the annotations of the pod, which are checked with its
-// rest: a pod may have very many of both.
+// locate returns the violations of a check that failed: one for the pod, and one for each container that fails by
+// itself. A pod that runs may have the first, so that it must not hide those of a new debug container.
 func (c securityCheck) locate(standard string, metadata *metav1.ObjectMeta, spec *corev1.PodSpec, whole podsecurity.CheckResult) []Violation {
 	fields := fieldsOf(c.id)
 	rest := *spec
 	rest.InitContainers, rest.Containers, rest.EphemeralContainers = nil, nil, nil
-	if result := c.run(metadata, &rest); !result.Allowed {
-		return []Violation{c.violation(standard, podField(fields, spec), result)}
-	}
 	var violations []Violation
+	ofPod := c.run(metadata, &rest)
+	if !ofPod.Allowed {
+		violations = append(violations, c.violation(standard, podField(fields, spec), ofPod))
+		if len(fields.pod) > 0 && fields.container == "" {
+			return violations // Only the pod has such fields.
+		}
+	}
 	for _, container := range containers(spec) {
-		alone := rest
-		alone.Containers = []corev1.Container{*container.Container}
-		if result := c.run(&metav1.ObjectMeta{}, &alone); !result.Allowed {
+		if result, failed := c.runAlone(rest, container.Container, ofPod.Allowed); failed {
 			violations = append(violations, c.violation(standard, strings.TrimSuffix(container.path+"."+fields.container, "."), result))
 		}
 	}
@@ -128,6 +129,22 @@ func (c securityCheck) locate(standard string, metadata *metav1.ObjectMeta, spec
 		violations = append(violations, c.violation(standard, podField(fields, spec), whole))
 	}
 	return violations
+}
+
+// runAlone runs a check for one container in the rest of a pod. If the rest fails by itself, failed reports whether the
+// security context of the container adds to that. The annotations of the pod are left out, as they are checked with the
+// rest. A pod may have very many annotations and containers.
+func (c securityCheck) runAlone(rest corev1.PodSpec, container *corev1.Container, restAllowed bool) (result podsecurity.CheckResult, failed bool) {
+	if !restAllowed && container.SecurityContext == nil {
+		return podsecurity.CheckResult{}, false
+	}
+	rest.Containers = []corev1.Container{*container}
+	result = c.run(&metav1.ObjectMeta{}, &rest)
+	if result.Allowed || restAllowed {
+		return result, !result.Allowed
+	}
+	rest.Containers[0].SecurityContext = nil
+	return result, result.ForbiddenDetail != c.run(&metav1.ObjectMeta{}, &rest).ForbiddenDetail
 }
 
 // violation returns the violation of a field, with upstream's words.

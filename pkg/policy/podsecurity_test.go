@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -18,6 +19,79 @@ func newStandard(standard string) *policy.Pods {
 	settings := v1alpha1.Default().Policies
 	settings.PodSecurityStandard = standard
 	return policy.NewPods(settings, policy.PodOptions{})
+}
+
+// TestDebugContainersOfDeniedPods checks that a violation of a pod that runs does not hide that of a new debug container.
+func TestDebugContainersOfDeniedPods(t *testing.T) {
+	t.Parallel()
+	const role, profile = "spec.securityContext.seLinuxOptions", "spec.securityContext.appArmorProfile"
+	unconfined := &corev1.AppArmorProfile{Type: corev1.AppArmorProfileTypeUnconfined}
+	annotated := metav1.ObjectMeta{UID: "u", Annotations: map[string]string{corev1.DeprecatedAppArmorBetaContainerAnnotationKeyPrefix + "a": "unconfined"}}
+	for _, c := range []struct {
+		reason   string
+		standard string
+		metadata metav1.ObjectMeta
+		pod      *corev1.PodSecurityContext
+		debug    *corev1.SecurityContext
+		field    string // of the pod, which runs
+		added    string // field of the debug container, empty if it is allowed
+	}{
+		{
+			"a type in addition to the role of the pod", "baseline", metav1.ObjectMeta{UID: "u"},
+			&corev1.PodSecurityContext{SELinuxOptions: &corev1.SELinuxOptions{Role: "r"}},
+			&corev1.SecurityContext{SELinuxOptions: &corev1.SELinuxOptions{Type: "spc_t"}}, role, "seLinuxOptions",
+		},
+		{
+			"the same role", "baseline", metav1.ObjectMeta{UID: "u"},
+			&corev1.PodSecurityContext{SELinuxOptions: &corev1.SELinuxOptions{Role: "r"}},
+			&corev1.SecurityContext{SELinuxOptions: &corev1.SELinuxOptions{Role: "r"}}, role, "seLinuxOptions",
+		},
+		{
+			"an allowed type", "baseline", metav1.ObjectMeta{UID: "u"},
+			&corev1.PodSecurityContext{SELinuxOptions: &corev1.SELinuxOptions{Role: "r"}},
+			&corev1.SecurityContext{SELinuxOptions: &corev1.SELinuxOptions{Type: "container_t"}}, role, "",
+		},
+		{
+			"no security context", "baseline", metav1.ObjectMeta{UID: "u"},
+			&corev1.PodSecurityContext{SELinuxOptions: &corev1.SELinuxOptions{Role: "r"}}, nil, role, "",
+		},
+		{
+			"a profile in addition to an annotation", "baseline", annotated, nil,
+			&corev1.SecurityContext{AppArmorProfile: unconfined}, profile, "appArmorProfile",
+		},
+		{
+			"nothing in addition to an annotation", "baseline", annotated, nil,
+			&corev1.SecurityContext{RunAsUser: new(int64(1))}, profile, "",
+		},
+		{
+			"root in a pod that may be root", "restricted", metav1.ObjectMeta{UID: "u"},
+			&corev1.PodSecurityContext{RunAsNonRoot: new(false), SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}},
+			&corev1.SecurityContext{
+				RunAsUser: new(int64(0)), AllowPrivilegeEscalation: new(false), Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+			}, "spec.securityContext.runAsNonRoot", "runAsUser",
+		},
+	} {
+		rules := newStandard(c.standard)
+		before := &corev1.Pod{ObjectMeta: c.metadata, Spec: corev1.PodSpec{SecurityContext: c.pod}}
+		after := before.DeepCopy()
+		after.Spec.EphemeralContainers = []corev1.EphemeralContainer{
+			{EphemeralContainerCommon: corev1.EphemeralContainerCommon{Name: "debug", SecurityContext: c.debug}},
+		}
+		if got := fieldsOf(rules.Evaluate(&before.ObjectMeta, &before.Spec)); !slices.Equal(got, []string{c.field}) {
+			t.Errorf("%s: the pod is denied for %v, want %s", c.reason, got, c.field)
+		}
+		var want []string
+		if c.added != "" {
+			want = []string{"spec.ephemeralContainers[0].securityContext." + c.added}
+		}
+		for how, violations := range map[string][]policy.Violation{
+			"EvaluateUpdate": rules.EvaluateUpdate(before, after), "EvaluateCopy": rules.EvaluateCopy(after, before),
+		} {
+			if diff := cmp.Diff(want, fieldsOf(violations)); diff != "" {
+				t.Errorf("%s: %s (-want +got):\n%s", c.reason, how, diff)
+			}
+		}
+	}
 }
 
 // TestManyContainersAndAnnotations checks 50,000 containers of a pod with a million annotations. If each container looked
