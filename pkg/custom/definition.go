@@ -65,8 +65,13 @@ func NewDefinition(host, virtual *apiextensionsv1.CustomResourceDefinition, want
 	copied.Spec.Conversion = &apiextensionsv1.CustomResourceConversion{Strategy: apiextensionsv1.NoneConverter}
 	KeepStoredVersions(copied, virtual)
 	if !wanted.OfTenant {
-		for _, v := range copied.Spec.Versions {
-			dropRules(SchemaOf(copied, v.Name))
+		for i := range copied.Spec.Versions {
+			version := &copied.Spec.Versions[i]
+			dropRules(SchemaOf(copied, version.Name))
+			// A Scale does not have the mark of a copy, so that admission could not deny its changes.
+			if version.Subresources != nil {
+				version.Subresources.Scale = nil
+			}
 		}
 	}
 	return Definition{Copy: copied, Version: version}, nil

@@ -139,6 +139,38 @@ func TestRulesOfTheHost(t *testing.T) {
 	}
 }
 
+// TestScaleOfTheHost leaves the subresource scale out for kinds of the host. Nobody can deny its changes of copies.
+func TestScaleOfTheHost(t *testing.T) {
+	t.Parallel()
+	scale := &apiextensionsv1.CustomResourceSubresourceScale{SpecReplicasPath: ".spec.replicas", StatusReplicasPath: ".status.replicas"}
+	for _, tenants := range []bool{false, true} {
+		host, virtual := definition(apiextensionsv1.NoneConverter, "v2 served storage", "v3 served", "v4"), stored()
+		for _, d := range []*apiextensionsv1.CustomResourceDefinition{host, virtual} {
+			for i := range d.Spec.Versions {
+				d.Spec.Versions[i].Subresources.Scale = scale
+			}
+		}
+		host.Spec.Versions[2].Subresources = nil
+		got, err := NewDefinition(host, virtual, Wanted{Scope: apiextensionsv1.NamespaceScoped, OfTenant: tenants})
+		if err != nil {
+			t.Fatal(err)
+		}
+		scaled := map[string]bool{}
+		for _, v := range got.Copy.Spec.Versions {
+			scaled[v.Name] = v.Subresources != nil && v.Subresources.Scale != nil
+			if v.Name != "v4" && !HasStatus(got.Copy, v.Name) {
+				t.Errorf("objects of the tenant %t: %s has no status", tenants, v.Name)
+			}
+		}
+		if diff := cmp.Diff(map[string]bool{"v1": tenants, "v2": tenants, "v3": tenants, "v4": false}, scaled); diff != "" {
+			t.Errorf("objects of the tenant %t: versions with scale (-want +got):\n%s", tenants, diff)
+		}
+		if host.Spec.Versions[0].Subresources.Scale == nil || virtual.Spec.Versions[0].Subresources.Scale == nil {
+			t.Error("the definition of the host or the copy as it is has changed")
+		}
+	}
+}
+
 // stored returns a copy that has objects in v1.
 func stored() *apiextensionsv1.CustomResourceDefinition {
 	d := definition(apiextensionsv1.NoneConverter, "v1 served storage")
