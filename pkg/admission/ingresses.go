@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apiserver/pkg/admission"
 
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
@@ -31,25 +32,43 @@ func (c ingressCheck) check(ctx context.Context, a admission.Attributes, o admis
 	if err != nil || ingress == nil || ingress.DeletionTimestamp != nil {
 		return Decision{}, err
 	}
-	var shown []networkingv1.IngressClass
+	isHosts, err := c.isHosts(ctx, ingress)
+	if err != nil {
+		return Decision{}, unknownHost(a, err)
+	}
 	class := policy.IngressClass(ingress)
-	if c.rules.ShowsClasses && class != "" {
-		found, err := c.host.ShowsIngressClass(ctx, class)
+	if !isHosts && old != nil && policy.IngressClass(old) == class {
+		return Decision{}, nil
+	}
+	if !isHosts {
+		return Decision{Warnings: []string{fmt.Sprintf("spec.ingressClassName: %q: no controller of the host serves this class, "+
+			"so the Ingress has an effect only if a controller for it runs in this virtual cluster. "+
+			"The operator of the host can change this with policies.ingresses.classes.", class)}}, nil
+	}
+	if old != nil && policy.IngressClass(old) != class {
+		wasHosts, err := c.isHosts(ctx, old)
 		if err != nil {
 			return Decision{}, unknownHost(a, err)
 		}
-		if found {
-			shown = append(shown, networkingv1.IngressClass{})
-			shown[0].Name = class
+		if !wasHosts {
+			old = nil // Nobody has checked what is stored.
 		}
 	}
-	if _, isHosts := c.rules.HostClass(ingress, shown); isHosts {
-		return Decision{Violations: c.rules.Check(old, ingress), Warnings: c.rules.Warnings(old, ingress)}, nil
+	return Decision{Violations: c.rules.Check(old, ingress), Warnings: c.rules.Warnings(old, ingress)}, nil
+}
+
+// isHosts reports whether a controller of the host serves an Ingress.
+func (c ingressCheck) isHosts(ctx context.Context, ingress *networkingv1.Ingress) (bool, error) {
+	var shown []networkingv1.IngressClass
+	if class := policy.IngressClass(ingress); c.rules.ShowsClasses && class != "" {
+		found, err := c.host.ShowsIngressClass(ctx, class)
+		if err != nil {
+			return false, err
+		}
+		if found {
+			shown = append(shown, networkingv1.IngressClass{ObjectMeta: metav1.ObjectMeta{Name: class}})
+		}
 	}
-	if old != nil && policy.IngressClass(old) == class {
-		return Decision{}, nil
-	}
-	return Decision{Warnings: []string{fmt.Sprintf("spec.ingressClassName: %q: no controller of the host serves this class, "+
-		"so the Ingress has an effect only if a controller for it runs in this virtual cluster. "+
-		"The operator of the host can change this with policies.ingresses.classes.", class)}}, nil
+	_, isHosts := c.rules.HostClass(ingress, shown)
+	return isHosts, nil
 }

@@ -111,6 +111,26 @@ func TestIngresses(t *testing.T) {
 		"AliasByKey": {reason: "the operator has written its key, and which names it may have", object: newIngress("public", "shop.example.com", annotated("haproxy.org/server-alias", "a.shop.example.com"))},
 		"AliasOther": {reason: "any other name", object: newIngress("public", "shop.example.com", annotated("haproxy.org/server-alias", "bank.example.com")), denied: "must match", warning: "has no effect"},
 		"Value":      {reason: "the value of an annotation that passes", object: newIngress("public", "shop.example.com", annotated("example.com/size", "huge")), denied: "must match small|large"},
+		"StoredValue": {
+			reason: "a value that the host has already is older than its rule", old: newIngress("public", "shop.example.com", annotated("example.com/size", "huge")),
+			object: newIngress("public", "shop.example.com", annotated("example.com/size", "huge")),
+		},
+		"StoredForOwn": {
+			reason: "nobody has checked the annotations of an Ingress that had no copy", old: newIngress("mine", "shop.example.com", annotated("example.com/size", "huge")),
+			object: newIngress("public", "shop.example.com", annotated("example.com/size", "huge")), denied: "must match small|large",
+		},
+		"StoredWithoutClass": {
+			reason: "the same without a class, where the tenant sees classes", shows: true, old: newIngress("", "shop.example.com", annotated("example.com/size", "huge")),
+			object: newIngress("shown", "shop.example.com", annotated("example.com/size", "huge")), denied: "must match small|large",
+		},
+		"WarnedForOwn": {
+			reason: "nor has anybody warned of them", old: newIngress("mine", "shop.example.com", annotated("traefik.ingress.kubernetes.io/router.tls", "true")),
+			object: newIngress("public", "shop.example.com", annotated("traefik.ingress.kubernetes.io/router.tls", "true")), warning: "policies.ingresses.annotations",
+		},
+		"OtherHostClass": {
+			reason: "an Ingress of another class of the host has a copy already", shows: true, old: newIngress("shown", "shop.example.com", annotated("example.com/size", "huge")),
+			object: newIngress("public", "shop.example.com", annotated("example.com/size", "huge")),
+		},
 		"Annotation": {reason: "an annotation that stays behind", object: newIngress("public", "shop.example.com", annotated("traefik.ingress.kubernetes.io/router.tls", "true")), warning: "policies.ingresses.annotations"},
 	} {
 		t.Run(name, func(t *testing.T) {
