@@ -1,6 +1,7 @@
 package patch
 
 import (
+	"encoding/base64"
 	"fmt"
 	"reflect"
 	"slices"
@@ -159,6 +160,8 @@ func toJSON(value ref.Val) (any, error) {
 		return float64(value), nil
 	case types.String:
 		return string(value), nil
+	case types.Bytes:
+		return base64.StdEncoding.EncodeToString(value), nil
 	case types.Timestamp:
 		return value.UTC().Format(time.RFC3339), nil
 	case types.Duration:

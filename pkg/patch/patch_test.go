@@ -96,6 +96,14 @@ func TestDown(t *testing.T) {
 			original: "data: {a: i, b: j}", copy: "data: {a: i, b: j}", want: "data: {a: i!, b: j!}",
 		},
 		{
+			reason: "bytes are written as in data of Secrets", patch: v1alpha1.Patch{Path: "data[*]", Expression: `bytes(name + "?>")`},
+			original: "data: {a: aQ==}", copy: "data: {a: aQ==}", want: "data: {a: d2ViPz4=}",
+		},
+		{
+			reason: "bytes in lists too", patch: v1alpha1.Patch{Path: "spec.a", Expression: `[b"web", b""]`},
+			original: "{}", copy: "{}", want: "spec: {a: [d2Vi, '']}",
+		},
+		{
 			reason: "a key in brackets", patch: v1alpha1.Patch{Path: `metadata.labels["example.com/team"]`, Expression: `__namespace__ + "-" + name`},
 			original: "{}", copy: "metadata: {labels: {b: c}}", want: "metadata: {labels: {b: c, example.com/team: a-web}}",
 		},
