@@ -6,8 +6,10 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+	"sync/atomic"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
@@ -15,6 +17,7 @@ import (
 
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 	"github.com/sublet-dev/sublet/pkg/egress"
+	"github.com/sublet-dev/sublet/pkg/syncer"
 )
 
 // newDialer builds the dialer of the API server. It does not depend on the sync engine. It reads virtual
@@ -29,15 +32,11 @@ func (a *connectedApp) newDialer(destinations *egress.Objects) (*egress.Dialer, 
 	if err != nil {
 		return nil, err
 	}
-	host, err := kubernetes.NewForConfig(a.host)
-	if err != nil {
-		return nil, err
-	}
 	return egress.New(egress.Options{
 		Cluster: a.cluster(),
 		Virtual: destinations,
 		HostPod: func(ctx context.Context, key types.NamespacedName) (*corev1.Pod, error) {
-			return host.CoreV1().Pods(key.Namespace).Get(ctx, key.Name, metav1.GetOptions{})
+			return getHostPod(ctx, a.tenantClient, key)
 		},
 		HostServices:  a.hostServices(),
 		Closed:        a.closedAddresses(),
@@ -46,6 +45,17 @@ func (a *connectedApp) newDialer(destinations *egress.Objects) (*egress.Dialer, 
 		AllowedHosts:  settings.AllowedHosts,
 		Register:      legacyregistry.Register,
 	})
+}
+
+// getHostPod reads a host pod. It returns code 429 if the read ran out of time after it had waited for the host limits. A
+// tenant can fill their queue, so that the host has no time to respond.
+func getHostPod(ctx context.Context, client kubernetes.Interface, key types.NamespacedName) (*corev1.Pod, error) {
+	var delayed atomic.Bool
+	pod, err := client.CoreV1().Pods(key.Namespace).Get(syncer.WithDelayRecord(ctx, &delayed), key.Name, metav1.GetOptions{})
+	if err != nil && ctx.Err() != nil && delayed.Load() {
+		return nil, apierrors.NewTooManyRequests("cannot read host pod within the host limits in time", 1)
+	}
+	return pod, err
 }
 
 // hostServices returns the virtual Services that are replicated from the host.

@@ -63,7 +63,7 @@ func hostWays(claims *hostClaims, clients *hostClients) map[string]hostWay {
 			client: clients.tenantClient, follower: true, hostFirst: true,
 			reason: "A follower answers tenants too.",
 		},
-		"host":       {client: clients.host, follower: true, hostFirst: true, reason: "The node proxy and the dialer run on each replica."},
+		"host":       {client: clients.host, follower: true, hostFirst: true, reason: "The node proxy runs on each replica."},
 		"leaderHost": {client: clients.leaderHost, hostFirst: true, reason: "Leader parts and the engines of standbys use it."},
 	}
 }

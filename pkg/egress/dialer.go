@@ -36,7 +36,9 @@ type Options struct {
 	// Virtual has the pods and Services of the virtual cluster. Required.
 	Virtual *Objects
 	// HostPod reads a host pod from the host's API server. It returns an error that
-	// apierrors.IsNotFound recognises if there is none. Required.
+	// apierrors.IsNotFound recognises if there is none. It returns one that
+	// apierrors.IsTooManyRequests recognises if the host has not had all of the time, because
+	// the read waited on our side. Required.
 	HostPod func(ctx context.Context, key types.NamespacedName) (*corev1.Pod, error)
 	// HostServices are the virtual Services that are copies of Services of the host, by the
 	// settings. Their endpoints are the operator's choice. The slices that count are those
@@ -231,6 +233,8 @@ func (d *Dialer) permit(ctx context.Context, address netip.Addr, port uint16, fi
 	if err != nil {
 		return nil, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, proveTimeout)
+	defer cancel()
 	if len(owners.services) > 0 {
 		return d.permitService(ctx, owners.services[0], target)
 	}
@@ -275,7 +279,11 @@ func (d *Dialer) permitService(ctx context.Context, service types.NamespacedName
 	}
 	var targets []netip.AddrPort
 	var failed error
+	begin := d.options.Clock.Now()
 	for _, endpoint := range endpoints {
+		if len(targets) > 0 && d.options.Clock.Since(begin) >= readTimeout {
+			break // Each further read of a host that does not respond takes as long, and a webhook has seconds.
+		}
 		err := d.checkClosed(endpoint)
 		if err == nil && !isOfHost && !d.isListed(endpoint.Addr()) {
 			err = d.provePod(ctx, endpoint, d.options.Virtual.ownersOf(endpoint.Addr()).pods)

@@ -22,6 +22,10 @@ const (
 	// lastingProof is how long a proof counts while the host's API server does not respond.
 	// In that time no new pod gets the address, and webhooks of the tenant still work.
 	lastingProof = 5 * time.Minute
+	// readTimeout is how long the host has for one read. After that it counts as a host that does not respond.
+	readTimeout = 3 * time.Second
+	// proveTimeout bounds all reads of one dial. A client that leaves does not end it.
+	proveTimeout = 10 * time.Second
 	// maxCandidates is how many host pods one dial reads at most.
 	maxCandidates = 4
 	// maxProofs is how many proofs are kept.
@@ -53,7 +57,7 @@ func (p *proofs) prove(ctx context.Context, address netip.Addr, pods []types.Nam
 		return true, nil
 	}
 	for _, virtual := range pods[:min(len(pods), maxCandidates)] {
-		pod, err := p.hostPod(ctx, translate.Hashed(p.cluster, virtual))
+		pod, err := p.read(ctx, translate.Hashed(p.cluster, virtual))
 		switch {
 		case apierrors.IsNotFound(err):
 			continue
@@ -70,6 +74,13 @@ func (p *proofs) prove(ctx context.Context, address netip.Addr, pods []types.Nam
 	}
 	p.forget(address)
 	return false, nil
+}
+
+// read reads a host pod, for readTimeout at most.
+func (p *proofs) read(ctx context.Context, key types.NamespacedName) (*corev1.Pod, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	return p.hostPod(ctx, key)
 }
 
 // isAnswer reports whether an error is the answer of a host that works, and refuses this account. Such a host

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"k8s.io/client-go/rest"
@@ -172,6 +173,15 @@ func withoutLimit(ctx context.Context) context.Context {
 	return context.WithValue(ctx, limitKey{}, true)
 }
 
+// delayKey is the context key of the record of [WithDelayRecord].
+type delayKey struct{}
+
+// WithDelayRecord returns a context whose requests set delayed if they wait for the limit. A tenant can cause that. So
+// a delayed request that runs out of time proves nothing about the host, even if it was sent in the end.
+func WithDelayRecord(ctx context.Context, delayed *atomic.Bool) context.Context {
+	return context.WithValue(ctx, delayKey{}, delayed)
+}
+
 // priorityOf returns the priority of a request.
 func priorityOf(request *http.Request) priority {
 	switch {
@@ -192,6 +202,9 @@ func (l *HostLimiter) wait(ctx context.Context, p priority, size int64) error {
 	w := l.enqueue(p, float64(size))
 	if w == nil {
 		return nil
+	}
+	if delayed, ok := ctx.Value(delayKey{}).(*atomic.Bool); ok {
+		delayed.Store(true)
 	}
 	processMetrics().throttled.WithLabelValues(p.String()).Inc()
 	defer func() {

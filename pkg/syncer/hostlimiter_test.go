@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -266,5 +267,20 @@ func TestStreamsFindTheTLSSettings(t *testing.T) {
 	found, err := utilnet.TLSClientConfig(transport)
 	if err != nil || found == nil || found.RootCAs == nil {
 		t.Errorf("got %v, %v, want a TLS configuration with the authority of the host", found, err)
+	}
+}
+
+// TestDelayRecord sends requests that wait for the limit and one that does not.
+func TestDelayRecord(t *testing.T) {
+	t.Parallel()
+	b := newLimiterBench(HostLimits{RequestsPerSecond: 1, Burst: 1})
+	var first, second atomic.Bool
+	if err := b.wait(WithDelayRecord(t.Context(), &first), restPriority, 0); err != nil || first.Load() {
+		t.Errorf("A request within the limit is not delayed, got %t and %v", first.Load(), err)
+	}
+	ctx, cancel := context.WithCancel(WithDelayRecord(t.Context(), &second))
+	cancel()
+	if err := b.wait(ctx, restPriority, 0); err == nil || !second.Load() {
+		t.Errorf("A request above the limit is delayed, got %t and %v", second.Load(), err)
 	}
 }
