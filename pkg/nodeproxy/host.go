@@ -38,6 +38,9 @@ func newHost(config *rest.Config) (*host, error) {
 	if err != nil {
 		return nil, err
 	}
+	// A client of HTTP/2 keeps up to 4 MiB of each log that the tenant does not read. With HTTP/1.1, the log waits at
+	// the host.
+	config.NextProtos = []string{"http/1.1"}
 	roundTripper, err := rest.TransportFor(config)
 	if err != nil {
 		return nil, err

@@ -49,6 +49,23 @@ func TestLogs(t *testing.T) {
 	}
 }
 
+// TestLogProtocol checks that a log comes by HTTP/1.1, also from a host that speaks HTTP/2. A client of HTTP/2 would keep
+// megabytes of each log that nobody reads.
+func TestLogProtocol(t *testing.T) {
+	t.Parallel()
+	h := newFakeHost(t)
+	h.logs = func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "line") }
+	p, _ := startProxy(t, h, nil)
+	if got := ask(t, p, http.MethodGet, "/containerLogs/web/front-0/nginx", nil); got.Code != http.StatusOK {
+		t.Fatalf("got %v", got)
+	}
+	for _, r := range h.requests() {
+		if r.ProtoMajor != 1 {
+			t.Errorf("the host was asked by %s, want HTTP/1.1", r.Proto)
+		}
+	}
+}
+
 // TestFollow sends each line only after the one before has arrived. A line that
 // waited for more would never arrive.
 func TestFollow(t *testing.T) {
