@@ -379,10 +379,10 @@ func (a *assembly) access(config *genericapiserver.Config, opts options.Complete
 func (a *assembly) handlerChain(api http.Handler, config *genericapiserver.Config) http.Handler {
 	api = a.withBoundedAggregation(a.withComponents(withRequestState(api)))
 	inProcess := loopbackChain(api, config)
-	api = a.withRequestMemory(a.withBoundedNesting(api, config.MaxRequestBodyBytes), config.LongRunningFunc)
 	if wrap := a.config.WrapAPI; wrap != nil {
 		api = wrap(api)
 	}
+	api = a.withRequestMemory(a.withBoundedNesting(api, config.MaxRequestBodyBytes), config.LongRunningFunc)
 	network := withRequestCount(genericapiserver.DefaultBuildHandlerChain(api, config), config, a.config.OnRequest)
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		if isPlainLoopback(req) && isClosed(a.ready) {

@@ -189,7 +189,7 @@ type Config struct {
 	ObserveInformers func(http.RoundTripper) http.RoundTripper
 
 	// WrapAPI wraps the handler of authorized requests, except for those from within the process.
-	// Default: it is not wrapped.
+	// What it answers counts in the number of requests, but not in their memory. Default: it is not wrapped.
 	WrapAPI func(http.Handler) http.Handler
 
 	// Groups are further API groups that the API server serves. Their resources are not

@@ -5,8 +5,11 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"net/http"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -233,4 +236,45 @@ func TestManyRequests(t *testing.T) {
 	if _, err := other.CoreV1().ConfigMaps("default").List(t.Context(), metav1.ListOptions{}); err != nil {
 		t.Errorf("another user: %v", err)
 	}
+}
+
+// TestManyWrappedRequests sends requests that the wrapper of the API answers, until there are too many.
+func TestManyWrappedRequests(t *testing.T) {
+	t.Parallel()
+	const most, path = 32, "/api/v1/nodes/n1/proxy/metrics/resource"
+	begun := make(chan error, most)
+	p := launch(t, Config{
+		requestMemory: func() int64 { return most * (64 << 10) },
+		WrapAPI: func(next http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+				if req.URL.Path != path {
+					next.ServeHTTP(w, req)
+					return
+				}
+				begun <- http.NewResponseController(w).SetWriteDeadline(time.Now().Add(time.Hour))
+				<-req.Context().Done()
+			})
+		},
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	var clients sync.WaitGroup
+	defer clients.Wait()
+	defer cancel()
+	client := kubernetes.NewForConfigOrDie(p.kubeconfig(t, "tenant", pki.GroupAdmins)).CoreV1().RESTClient()
+	for opened := range most + 1 {
+		ended := make(chan error, 1)
+		clients.Go(func() { ended <- client.Get().AbsPath(path).MaxRetries(0).Do(ctx).Error() })
+		select {
+		case err := <-begun:
+			if err != nil {
+				t.Errorf("the wrapper cannot bound how long a client reads: %v", err)
+			}
+		case err := <-ended:
+			if !apierrors.IsTooManyRequests(err) {
+				t.Errorf("after %d requests: %v, want code 429", opened, err)
+			}
+			return
+		}
+	}
+	t.Errorf("more than %d requests at a time", most)
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -29,6 +30,10 @@ const (
 	anyVersion = "0"
 	// onlyUsage is the option of stats/summary that leaves out all but CPU and memory.
 	onlyUsage = "only_cpu_and_memory"
+	// maxServed is how many answers are requested and written at once. Each may be large, and a client may read it slowly.
+	maxServed = 8
+	// writeTimeout is how long a client may take to read an answer.
+	writeTimeout = 30 * time.Second
 	// kubeletPort is the port of a kubelet whose node has none in its status.
 	kubeletPort = 10250
 )
@@ -61,6 +66,7 @@ type Handler struct {
 	virtual  func() kubernetes.Interface
 	kubelets *kubelets
 	answers  *answers
+	serving  chan struct{} // has an element for each answer that is requested or written
 }
 
 // New creates a handler. It sends nothing.
@@ -79,7 +85,7 @@ func New(o Options) (*Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	h.kubelets, h.answers = client, newAnswers(o.Clock)
+	h.kubelets, h.answers, h.serving = client, newAnswers(o.Clock), make(chan struct{}, maxServed)
 	return h, nil
 }
 
@@ -161,6 +167,11 @@ func portOf(node *corev1.Node) int {
 
 // serve answers a request for a node that the tenant has.
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request, q query) {
+	if !h.acquire(r.Context()) {
+		writeFailure(w, &failure{http.StatusTooManyRequests, "too many clients read metrics of kubelets at once: try again later"})
+		return
+	}
+	defer func() { <-h.serving }()
 	a, err := h.answers.get(r.Context(), q, func(ctx context.Context) *answer { return h.ask(ctx, q) })
 	switch {
 	case r.Context().Err() != nil:
@@ -175,8 +186,29 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, q query) {
 	w.Header().Set("Content-Type", a.contentType)
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(http.StatusOK)
-	// The client may have left.
-	_, _ = w.Write(a.body)
+	writeBody(w, a.body)
+}
+
+// acquire reserves a place for an answer, which the caller releases. It waits for askTimeout, and returns false if there
+// is none then.
+func (h *Handler) acquire(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	select {
+	case h.serving <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// writeBody writes a body for writeTimeout at most. The client may have left.
+func writeBody(w http.ResponseWriter, body []byte) {
+	controller := http.NewResponseController(w)
+	_ = controller.SetWriteDeadline(time.Now().Add(writeTimeout)) //nolint:forbidigo // The deadline of a connection is real time.
+	if _, err := w.Write(body); err == nil {
+		_ = controller.SetWriteDeadline(time.Time{}) // The connection may serve other requests.
+	}
 }
 
 // ask requests the metrics from the kubelet, and returns the tenant's part of them.
@@ -227,6 +259,9 @@ type failure struct {
 func writeFailure(w http.ResponseWriter, f *failure) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
+	if f.code == http.StatusTooManyRequests {
+		w.Header().Set("Retry-After", "1")
+	}
 	w.WriteHeader(f.code)
 	_, _ = io.WriteString(w, f.text)
 }
