@@ -134,10 +134,8 @@ func parseQuery(r *http.Request) (q query, ok bool) {
 		return q, false
 	}
 	scheme, name, port, valid := utilnet.SplitSchemeNamePort(info.Name)
-	q = query{
-		node: name, port: port, path: strings.Join(info.Parts[3:], "/"),
-		onlyUsage: r.URL.Query().Get(onlyUsage) == "true",
-	}
+	q = query{node: name, port: port, path: strings.Join(info.Parts[3:], "/")}
+	q.onlyUsage = q.path == summaryPath && r.URL.Query().Get(onlyUsage) == "true"
 	return q, valid && (scheme == "" || scheme == "https") && slices.Contains(paths(), q.path)
 }
 

@@ -232,6 +232,10 @@ func TestShared(t *testing.T) {
 	if n := k.requests.Load(); n != 1 {
 		t.Errorf("the kubelet saw %d requests of 20, want 1", n)
 	}
+	w.get(t, path+"?only_cpu_and_memory=true")
+	if n := k.requests.Load(); n != 1 {
+		t.Errorf("the kubelet saw %d requests, want 1: the option of a summary changes no other path", n)
+	}
 	w.get(t, strings.Replace(path, "host-1", "other", 1))
 	if n := k.requests.Load(); n != 2 {
 		t.Errorf("the kubelet saw %d requests, want 2: another node has an answer of its own", n)

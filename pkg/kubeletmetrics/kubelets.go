@@ -65,7 +65,7 @@ func (k *kubelets) get(ctx context.Context, q query) (*http.Response, error) {
 		return nil, fmt.Errorf("cannot find address of node %s", q.node)
 	}
 	u := url.URL{Scheme: "https", Host: net.JoinHostPort(address, strconv.Itoa(portOf(node))), Path: "/" + q.path}
-	if q.onlyUsage && q.path == summaryPath {
+	if q.onlyUsage {
 		u.RawQuery = onlyUsage + "=true"
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
