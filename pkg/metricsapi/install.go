@@ -63,7 +63,7 @@ func New(o Options) (*genericapiserver.APIGroupInfo, error) {
 	if err != nil {
 		return nil, err
 	}
-	reader := &reader{cluster: o.Cluster, usage: usage, virtual: o.Virtual}
+	reader := &reader{cluster: o.Cluster, usage: usage, virtual: o.Virtual, lists: make(chan struct{}, maxLists)}
 	storages := map[string]rest.Storage{}
 	if o.Pods {
 		storages["pods"] = &podStorage{reader}

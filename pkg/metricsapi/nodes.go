@@ -34,6 +34,11 @@ func (*nodeStorage) NamespaceScoped() bool { return false }
 // List implements rest.Lister. A node without a measured pod of the tenant has no usage,
 // and is listed.
 func (s *nodeStorage) List(ctx context.Context, options *metainternalversion.ListOptions) (runtime.Object, error) {
+	release, err := s.acquireList(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
 	nodes, err := s.virtual().CoreV1().Nodes().List(ctx, listOptions(options))
 	if err != nil {
 		return nil, err
@@ -58,6 +63,11 @@ func (s *nodeStorage) Get(ctx context.Context, name string, _ *metav1.GetOptions
 	if err != nil {
 		return nil, err
 	}
+	release, err := s.acquireList(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
 	byNode, usage, err := s.read(ctx, metav1.ListOptions{ResourceVersion: anyVersion, FieldSelector: "spec.nodeName=" + name})
 	if err != nil {
 		return nil, err

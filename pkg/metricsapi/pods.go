@@ -39,6 +39,11 @@ func (s *podStorage) List(ctx context.Context, options *metainternalversion.List
 	if err != nil {
 		return nil, err
 	}
+	release, err := s.acquireList(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
 	pods, err := s.listPods(ctx, genericapirequest.NamespaceValue(ctx), listOptions(options))
 	if err != nil {
 		return nil, err

@@ -18,11 +18,26 @@ import (
 // anyVersion lets the virtual API server answer from its cache.
 const anyVersion = "0"
 
+// maxLists is how many lists of virtual objects are in memory at once. They come from within the process, so the memory
+// of requests does not bound them.
+const maxLists = 4
+
 // reader joins virtual objects with what the host measured.
 type reader struct {
 	cluster translate.Cluster
 	usage   *hostUsage
 	virtual func() kubernetes.Interface
+	lists   chan struct{} // has an element for each list in memory
+}
+
+// acquireList waits until a list may be read. The caller calls release once it has joined the list.
+func (r *reader) acquireList(ctx context.Context) (release func(), err error) {
+	select {
+	case r.lists <- struct{}{}:
+		return func() { <-r.lists }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // podUsage returns the usage of a virtual pod, or false if the host measured none of its
