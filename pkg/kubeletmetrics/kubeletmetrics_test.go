@@ -266,3 +266,26 @@ func TestLongImage(t *testing.T) {
 		t.Errorf("%d bytes became %d: %v", in.Len(), len(out), err)
 	}
 }
+
+// TestEphemeralContainer reads the image of an ephemeral container of the tenant. An operator may have one of the same name
+// in the host pod.
+func TestEphemeralContainer(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		reason string
+		status []corev1.ContainerStatus
+		want   bool
+	}{
+		"Started":  {"It is the tenant's.", []corev1.ContainerStatus{{Name: "debug", ContainerID: "containerd://1"}}, true},
+		"NoStatus": {"It was just added, or an operator's has the name.", nil, false},
+		"Waiting":  {"It has not started.", []corev1.ContainerStatus{{Name: "debug"}}, false},
+		"Other":    {"Another one has started.", []corev1.ContainerStatus{{Name: "shell", ContainerID: "containerd://1"}}, false},
+	} {
+		pod := front()
+		pod.Spec.EphemeralContainers = []corev1.EphemeralContainer{{EphemeralContainerCommon: corev1.EphemeralContainerCommon{Name: "debug", Image: "busybox"}}}
+		pod.Status.EphemeralContainerStatuses = tc.status
+		if image, ok := imageOf(pod, "debug"); ok != tc.want || ok && image != "busybox" {
+			t.Errorf("%s: %s got %q, %t, want %t", name, tc.reason, image, ok, tc.want)
+		}
+	}
+}

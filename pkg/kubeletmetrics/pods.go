@@ -41,7 +41,8 @@ func (s podSet) find(namespace, name string) *corev1.Pod {
 const maxImage = 1024
 
 // imageOf returns the image of a container of a virtual pod. ok is false if the pod has no
-// such container. The host may have added it, with an identity that is not the tenant's.
+// such container. The host may have added it, with an identity that is not the tenant's. It may do so
+// under the name of an ephemeral one too. The syncer copies the status of the tenant's alone.
 func imageOf(pod *corev1.Pod, name string) (image string, ok bool) {
 	for _, c := range slices.Concat(pod.Spec.Containers, pod.Spec.InitContainers) {
 		if c.Name == name {
@@ -49,7 +50,7 @@ func imageOf(pod *corev1.Pod, name string) (image string, ok bool) {
 		}
 	}
 	for _, c := range pod.Spec.EphemeralContainers {
-		if c.Name == name {
+		if c.Name == name && hasStarted(pod.Status.EphemeralContainerStatuses, name) {
 			image, ok = c.Image, true
 		}
 	}
@@ -62,6 +63,11 @@ func imageOf(pod *corev1.Pod, name string) (image string, ok bool) {
 		return "", ok
 	}
 	return image, ok
+}
+
+// hasStarted reports whether a container of that name has a status with its ID.
+func hasStarted(statuses []corev1.ContainerStatus, name string) bool {
+	return slices.ContainsFunc(statuses, func(s corev1.ContainerStatus) bool { return s.Name == name && s.ContainerID != "" })
 }
 
 // podUID matches the UID of a pod in the path of a cgroup, in both of its forms.

@@ -44,6 +44,10 @@ func newShop(t *testing.T) *world {
 	helped := pod("web", "helped", "n1", "app")
 	helped.Spec.InitContainers = []corev1.Container{{Name: "setup"}}
 	helped.Spec.EphemeralContainers = []corev1.EphemeralContainer{{EphemeralContainerCommon: corev1.EphemeralContainerCommon{Name: "debug"}}}
+	helped.Status.EphemeralContainerStatuses = []corev1.ContainerStatus{{Name: "debug", ContainerID: "containerd://1"}}
+	// The operator debugs this pod, and the tenant wants a container of the same name. It never starts.
+	debugged := pod("db", "debugged", "n2", "app")
+	debugged.Spec.EphemeralContainers, debugged.Status.EphemeralContainerStatuses = helped.Spec.EphemeralContainers, []corev1.ContainerStatus{{Name: "debug"}}
 	host := &hostAPI{}
 	host.list.Items = []v1beta1.PodMetrics{
 		measured(hostName("web", "shop"), map[string][2]string{"app": {"250m", "64Mi"}, "log": {"10m", "8Mi"}, "injected": {"500m", "1Gi"}}),
@@ -51,13 +55,14 @@ func newShop(t *testing.T) *world {
 		measured(hostName("db", "shop"), map[string][2]string{"app": {"1", "512Mi"}}),
 		// The host measured only a container that it added.
 		measured(hostName("db", "hidden"), map[string][2]string{"injected": {"1", "512Mi"}}),
+		measured(hostName("db", "debugged"), map[string][2]string{"debug": {"1", "512Mi"}}),
 		// Pods of nobody here, under the names of virtual pods and under others.
 		measured("shop", map[string][2]string{"app": {"7", "7Gi"}}),
 		measured("foreign", map[string][2]string{"app": {"9", "9Gi"}}),
 		measured(hostName("db", "gone"), map[string][2]string{"app": {"3", "3Gi"}}),
 	}
 	return newWorld(t, host,
-		pod("web", "shop", "n1", "app", "log"), helped, pod("db", "shop", "n2", "app"), pod("db", "hidden", "n2", "app"),
+		pod("web", "shop", "n1", "app", "log"), helped, pod("db", "shop", "n2", "app"), pod("db", "hidden", "n2", "app"), debugged,
 		pod("web", "new", "n1", "app"), pod("web", "waits", "", "app"),
 		&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1", Labels: map[string]string{"zone": "a"}}},
 		&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n2"}}, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "idle"}})
@@ -124,6 +129,7 @@ func TestGet(t *testing.T) {
 		"AllSorts": {"Init and ephemeral containers are the tenant's too.", "web", "helped", []string{"app", "setup", "debug"}},
 		"Other":    {"A pod of another namespace has its own usage.", "db", "shop", []string{"app"}},
 		"Hidden":   {"A container that the host added is not shown.", "db", "hidden", nil},
+		"Debugged": {"Nor is one with which an operator debugs the pod.", "db", "debugged", nil},
 		"New":      {"The host has not measured the pod yet.", "web", "new", nil},
 		"Gone":     {"The virtual pod does not exist, although its copy still runs.", "db", "gone", nil},
 		"HostName": {"The host's name of a pod is no name here.", "web", hostName("web", "shop"), nil},

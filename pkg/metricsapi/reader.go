@@ -48,7 +48,7 @@ func (r *reader) podUsage(pod *corev1.Pod, usage *usageByPod) (metrics.PodMetric
 	if !ok {
 		return metrics.PodMetrics{}, false
 	}
-	containers := tenantContainers(&pod.Spec, measured.Containers)
+	containers := tenantContainers(pod, measured.Containers)
 	return metrics.PodMetrics{
 		ObjectMeta: metav1.ObjectMeta{
 			Name: pod.Name, Namespace: pod.Namespace, Labels: pod.Labels, CreationTimestamp: metav1.NewTime(usage.at),
@@ -60,7 +60,7 @@ func (r *reader) podUsage(pod *corev1.Pod, usage *usageByPod) (metrics.PodMetric
 }
 
 // tenantContainers returns the usage of the containers that are in the virtual pod.
-func tenantContainers(pod *corev1.PodSpec, measured []v1beta1.ContainerMetrics) []metrics.ContainerMetrics {
+func tenantContainers(pod *corev1.Pod, measured []v1beta1.ContainerMetrics) []metrics.ContainerMetrics {
 	var own []metrics.ContainerMetrics
 	for _, c := range measured {
 		if hasContainer(pod, c.Name) {
@@ -70,11 +70,16 @@ func tenantContainers(pod *corev1.PodSpec, measured []v1beta1.ContainerMetrics) 
 	return own
 }
 
-// hasContainer reports whether the pod has a container of that name, of any sort.
-func hasContainer(pod *corev1.PodSpec, name string) bool {
-	return slices.ContainsFunc(pod.Containers, func(c corev1.Container) bool { return c.Name == name }) ||
-		slices.ContainsFunc(pod.InitContainers, func(c corev1.Container) bool { return c.Name == name }) ||
-		slices.ContainsFunc(pod.EphemeralContainers, func(c corev1.EphemeralContainer) bool { return c.Name == name })
+// hasContainer reports whether the pod has a container of that name, of any sort. Under the name of an ephemeral one, the
+// host pod may have another: a sidecar, or one with which an operator debugs it. The syncer copies the status of the
+// tenant's alone.
+func hasContainer(pod *corev1.Pod, name string) bool {
+	return slices.ContainsFunc(pod.Spec.Containers, func(c corev1.Container) bool { return c.Name == name }) ||
+		slices.ContainsFunc(pod.Spec.InitContainers, func(c corev1.Container) bool { return c.Name == name }) ||
+		slices.ContainsFunc(pod.Spec.EphemeralContainers, func(c corev1.EphemeralContainer) bool { return c.Name == name }) &&
+			slices.ContainsFunc(pod.Status.EphemeralContainerStatuses, func(s corev1.ContainerStatus) bool {
+				return s.Name == name && s.ContainerID != ""
+			})
 }
 
 // usageByNode returns the usage of nodes: the sums of what [reader.podUsage] returns.
