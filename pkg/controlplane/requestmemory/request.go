@@ -25,7 +25,7 @@ func WithAccount(ctx context.Context, account *Account) context.Context {
 
 // WithWatchAccount returns a context for a watch. What it reads is added until the watcher has got it.
 func WithWatchAccount(ctx context.Context, account *Account) context.Context {
-	account.stream = &stream{account: account}
+	account.stream = &stream{account: account, delivered: make(chan struct{}, 1)}
 	return WithAccount(ctx, account)
 }
 

@@ -25,6 +25,8 @@ type stream struct {
 
 	mu      sync.Mutex
 	pending []pendingEvent // in the order of their delivery
+	// delivered has an element when the last pending event was removed.
+	delivered chan struct{}
 }
 
 // pendingEvent is an event of a watch.
@@ -62,14 +64,39 @@ func (s *stream) removeFirst(count int) {
 		size += e.size
 	}
 	s.pending = slices.Delete(s.pending, 0, count)
+	isEmpty := len(s.pending) == 0
 	s.mu.Unlock()
 	if size > 0 {
 		s.account.remove(size)
 	}
+	if isEmpty {
+		select {
+		case s.delivered <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// isEmpty reports whether no event is pending.
+func (s *stream) isEmpty() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.pending) == 0
+}
+
+// awaitDelivery returns when no event is pending, or ctx ends.
+func (s *stream) awaitDelivery(ctx context.Context) {
+	for !s.isEmpty() {
+		select {
+		case <-s.delivered:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // Watcher returns a watcher whose events are added to the account of the request. It ends a watch that gets no
-// memory, so that its client begins a new one at the last event that it has got.
+// memory, or whose watcher falls far behind. The client begins a new one at the last event that it has got.
 func Watcher(inner clientv3.Watcher) clientv3.Watcher { return boundedWatcher{inner} }
 
 // boundedWatcher is the watcher of [Watcher].
@@ -77,39 +104,15 @@ type boundedWatcher struct{ clientv3.Watcher }
 
 // Watch watches keys.
 func (w boundedWatcher) Watch(ctx context.Context, key string, opts ...clientv3.OpOption) clientv3.WatchChan {
-	inner := w.Watcher.Watch(ctx, key, opts...)
 	account := accountOf(ctx)
 	if account == nil || account.stream == nil {
-		return inner
+		return w.Watcher.Watch(ctx, key, opts...)
 	}
-	events := make(chan clientv3.WatchResponse)
-	go func() {
-		defer close(events)
-		for response := range inner {
-			if account.stream.add(ctx, response.Events) != nil {
-				shortRequestsTotal().WithLabelValues("ended").Inc()
-				return
-			}
-			select {
-			case events <- response:
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
-	return events
-}
-
-// add adds events to the account.
-func (s *stream) add(ctx context.Context, events []*clientv3.Event) error {
-	for _, e := range events {
-		size := weighOne(e.Kv) + weighOne(e.PrevKv)
-		if err := s.account.add(ctx, size); err != nil {
-			return err
-		}
-		s.push(e.Kv.ModRevision, size)
-	}
-	return nil
+	storeCtx, stop := context.WithCancel(ctx)
+	inner := w.Watcher.Watch(storeCtx, key, opts...)
+	r := &relay{stream: account.stream, inner: inner, result: make(chan clientv3.WatchResponse), stop: stop}
+	go r.run(ctx)
+	return r.result
 }
 
 // Storage returns a storage whose watches remove events from the account of the request when the watcher has got

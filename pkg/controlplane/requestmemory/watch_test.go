@@ -20,6 +20,7 @@ import (
 type fakeWatcher struct {
 	clientv3.Watcher
 	events chan clientv3.WatchResponse
+	ended  <-chan struct{} // closed when the watch has ended
 }
 
 // put writes an object of some size at a revision.
@@ -27,8 +28,19 @@ func (f *fakeWatcher) put(revision int64, size int) {
 	f.events <- clientv3.WatchResponse{Events: []*clientv3.Event{{Kv: &mvccpb.KeyValue{ModRevision: revision, Value: bytes.Repeat([]byte("x"), size)}}}}
 }
 
+// hasEnded reports whether the watch has ended.
+func (f *fakeWatcher) hasEnded() bool {
+	select {
+	case <-f.ended:
+		return true
+	default:
+		return false
+	}
+}
+
 // Watch implements clientv3.Watcher.
-func (f *fakeWatcher) Watch(context.Context, string, ...clientv3.OpOption) clientv3.WatchChan {
+func (f *fakeWatcher) Watch(ctx context.Context, _ string, _ ...clientv3.OpOption) clientv3.WatchChan {
+	f.ended = ctx.Done()
 	return f.events
 }
 
@@ -144,8 +156,14 @@ func TestStalledWatches(t *testing.T) {
 			t.Errorf("the next request: %v", err)
 		}
 		reader.Close()
-		if _, ok := <-watches[0].ResultChan(); ok {
-			t.Error("the first watch has not ended")
+		ended := 0
+		for _, w := range watches {
+			if _, ok := <-w.ResultChan(); !ok {
+				ended++
+			}
+		}
+		if ended == 0 {
+			t.Error("no watch has ended")
 		}
 	})
 }
@@ -168,6 +186,90 @@ func TestWatchWithoutMemory(t *testing.T) {
 		if took := time.Since(begun); took != patience {
 			t.Errorf("it took %v, want %v", took, patience)
 		}
+	})
+}
+
+// TestUnreadWatch writes objects that a watcher does not read. Its watch of the store ends, and it gets what was read.
+func TestUnreadWatch(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const size, most = 16 << 10, 1000
+		store, account, w := startWatch(t, NewBudget(func() int64 { return 100 * mib }), all)
+		var written int64
+		for ; written < most && !store.hasEnded(); written++ {
+			store.put(written+1, size)
+			synctest.Wait()
+		}
+		if !store.hasEnded() {
+			t.Fatalf("the store is still watched after %d objects", written)
+		}
+		// fakeWatch has a buffer of 100.
+		if bound := int64(maxQueued + readFactor*size*103); account.total > bound {
+			t.Errorf("it takes %d bytes, want up to %d", account.total, bound)
+		}
+		var read int64
+		for event := range w.ResultChan() {
+			read++
+			if got := event.Object.(*corev1.ConfigMap).ResourceVersion; got != strconv.FormatInt(read, 10) {
+				t.Fatalf("event %d is that of revision %s", read, got)
+			}
+		}
+		if read != written-1 {
+			t.Errorf("read %d events of %d, want all but the last one", read, written)
+		}
+		if account.total != 0 {
+			t.Errorf("then it takes %d bytes, want none", account.total)
+		}
+	})
+}
+
+// TestSlowWatch takes events slower than they come, up to some number. It gets all of them.
+func TestSlowWatch(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const count = 300
+		store, _, w := startWatch(t, newBudget(), all)
+		for revision := range int64(count) {
+			store.put(revision+1, 1<<10)
+			synctest.Wait()
+		}
+		for range count {
+			time.Sleep(stallTime)
+			if _, ok := <-w.ResultChan(); !ok {
+				t.Fatal("the watch has ended")
+			}
+		}
+		if store.hasEnded() {
+			t.Error("the store is not watched any more")
+		}
+	})
+}
+
+// TestEventThatWaits delivers an event that finds room after a while, and ends the watch. Later events do not wait in
+// the client of the store.
+func TestEventThatWaits(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBudget()
+		large, full := newAccount(t, b), newAccount(t, b)
+		if !large.tryAdd(20*mib) || !full.tryAdd(10*mib) {
+			t.Fatal("the budget is free")
+		}
+		store, _, w := startWatch(t, b, all)
+		store.put(1, mib)
+		synctest.Wait()
+		if !store.hasEnded() {
+			t.Error("the store is watched while an event waits")
+		}
+		time.Sleep(patience / 2)
+		full.Close()
+		if event, ok := <-w.ResultChan(); !ok || event.Type != watch.Added {
+			t.Errorf("got %v, want the event", event)
+		}
+		if event, ok := <-w.ResultChan(); ok {
+			t.Errorf("got %v, want the end", event)
+		}
+		large.Close()
 	})
 }
 
