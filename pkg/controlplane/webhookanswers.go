@@ -4,11 +4,14 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"path"
+	"strings"
 
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/admission/plugin/webhook/initializer"
 	"k8s.io/apiserver/pkg/util/webhook"
 	"k8s.io/client-go/rest"
+	"k8s.io/kubernetes/pkg/api/legacyscheme"
 )
 
 const (
@@ -37,10 +40,12 @@ func boundedWebhooks(inner webhook.AuthenticationInfoResolver) webhook.Authentic
 		}
 		config = rest.CopyConfig(config)
 		config.DisableCompression = true
+		isInMemory := config.Transport != nil
 		config.Wrap(func(inner http.RoundTripper) http.RoundTripper {
-			return boundedAnswers{inner, func(req *http.Request) int64 {
+			bounded := boundedAnswers{inner, func(req *http.Request) int64 {
 				return answerBase + answerFactor*max(req.ContentLength, 0)
 			}}
+			return webhookTransport{bounded, isInMemory}
 		})
 		return config, nil
 	}
@@ -50,6 +55,41 @@ func boundedWebhooks(inner webhook.AuthenticationInfoResolver) webhook.Authentic
 			return bound(inner.ClientConfigForService(name, namespace, port))
 		},
 	}
+}
+
+// webhookTransport denies redirects. A client would follow one with a GET that has the identity of this API server. If
+// the webhook is of the Service kubernetes, it would do so in memory.
+type webhookTransport struct {
+	http.RoundTripper
+	// isInMemory reports whether requests reach the handler of this API server.
+	isInMemory bool
+}
+
+// RoundTrip sends a request. It fails if the answer is a redirect, or if a request in memory is not for a group that
+// another API server may serve.
+func (t webhookTransport) RoundTrip(req *http.Request) (*http.Response, error) {
+	if t.isInMemory && !isWebhookPath(req.URL.Path) {
+		if req.Body != nil {
+			_ = req.Body.Close()
+		}
+		return nil, fmt.Errorf("the API server does not serve webhooks at %q. Use a path of an aggregated API, or another Service", req.URL.Path)
+	}
+	res, err := t.RoundTripper.RoundTrip(req)
+	if err == nil && res.StatusCode >= http.StatusMultipleChoices && res.StatusCode < http.StatusBadRequest {
+		_ = res.Body.Close()
+		return nil, fmt.Errorf("the webhook answered with a redirect (code %d), which is not followed. Configure its final address", res.StatusCode)
+	}
+	return res, err
+}
+
+// WrappedRoundTripper returns the inner round tripper, for libraries that look for a transport.
+func (t webhookTransport) WrappedRoundTripper() http.RoundTripper { return t.RoundTripper }
+
+// isWebhookPath reports whether a path is of a group that is not built in. Built-in groups have proxies, which would
+// pass the request on with the identity of this API server.
+func isWebhookPath(requested string) bool {
+	parts := strings.Split(strings.Trim(requested, "/"), "/")
+	return path.Clean(requested) == strings.TrimSuffix(requested, "/") && len(parts) > 2 && parts[0] == "apis" && !legacyscheme.Scheme.IsGroupRegistered(parts[1])
 }
 
 // boundedAnswers bounds the size of answers.

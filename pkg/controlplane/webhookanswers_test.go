@@ -21,7 +21,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apiserver/pkg/util/webhook"
 	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/rest"
 
 	"github.com/sublet-dev/sublet/pkg/controlplane/pki"
 )
@@ -87,7 +89,10 @@ func TestWebhookAnswers(t *testing.T) {
 	mux.HandleFunc("/long", func(w http.ResponseWriter, req *http.Request) { writeBomb(w, false, allow(req)) })
 	mux.HandleFunc("/compressed", func(w http.ResponseWriter, req *http.Request) { writeBomb(w, true, allow(req)) })
 	url := serveTLS(t, p.bundle, mux)
-	for name, want := range map[string]string{"short": "", "long": "longer than", "compressed": "control characters"} {
+	mux.Handle("/redirect", http.RedirectHandler("/short", http.StatusTemporaryRedirect))
+	for name, want := range map[string]string{
+		"short": "", "long": "longer than", "compressed": "control characters", "redirect": "not followed",
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			ns := namespace(t, p, "answers-"+name)
@@ -109,6 +114,70 @@ func TestWebhookAnswers(t *testing.T) {
 		})
 	}
 	t.Run("conversion", func(t *testing.T) { testLongConversion(t, p, url+"/long") })
+}
+
+// redirectingTransport answers each request with a redirect.
+type redirectingTransport struct{ requests, closed int }
+
+// RoundTrip implements http.RoundTripper.
+func (r *redirectingTransport) RoundTrip(req *http.Request) (*http.Response, error) {
+	r.requests++
+	return &http.Response{
+		StatusCode: http.StatusFound, Header: http.Header{"Location": {"https://x.y/api/v1/configmaps"}}, Body: r, Request: req,
+	}, nil
+}
+
+// Read implements io.Reader.
+func (*redirectingTransport) Read([]byte) (int, error) { return 0, io.EOF }
+
+// Close implements io.Closer.
+func (r *redirectingTransport) Close() error {
+	r.closed++
+	return nil
+}
+
+// TestWebhooksInMemory sends requests of webhooks to the API server itself, which answers with a redirect.
+func TestWebhooksInMemory(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		reason, path, want string
+		requests           int
+	}{
+		"Aggregated": {"an aggregated API serves webhooks, and no redirect is followed", "/apis/hooks.example.com/v1/reviews", "not followed", 1},
+		"Proxy":      {"a proxy would pass the request on", "/api/v1/namespaces/n/services/evil/proxy/x", "does not serve webhooks", 0},
+		"Dots":       {"so it would under another name", "/apis/hooks.example.com/v1/../../../api/v1/namespaces/n/services/evil/proxy/x", "does not serve webhooks", 0},
+		"Builtin":    {"built-in groups serve no webhooks", "/apis/apps/v1/deployments", "does not serve webhooks", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			transport := &redirectingTransport{}
+			resolver := boundedWebhooks(&webhook.AuthenticationInfoResolverDelegator{
+				ClientConfigForServiceFunc: func(string, string, int) (*rest.Config, error) { return &rest.Config{Transport: transport}, nil },
+			})
+			config, err := resolver.ClientConfigForService("kubernetes", "default", 443)
+			if err != nil {
+				t.Fatal(err)
+			}
+			client, err := rest.HTTPClientFor(config)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://kubernetes.default.svc:443"+tc.path, strings.NewReader("{}"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			res, err := client.Do(req)
+			if err == nil {
+				_ = res.Body.Close()
+			}
+			if err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("%s: got %v, want an error with %q", tc.reason, err, tc.want)
+			}
+			if transport.requests != tc.requests || transport.closed != tc.requests {
+				t.Errorf("%s: %d requests and %d closed bodies, want %d", tc.reason, transport.requests, transport.closed, tc.requests)
+			}
+		})
+	}
 }
 
 // storeAnsweringWebhook stores a webhook for ConfigMaps of a namespace.
