@@ -14,7 +14,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/component-base/metrics/legacyregistry"
 
@@ -138,6 +141,71 @@ func TestRequestMemory(t *testing.T) {
 	endList()
 	if got := <-second; got.err != nil || got.count != largeMaps {
 		t.Errorf("then the second list gets %d objects and %v, want %d", got.count, got.err, largeMaps)
+	}
+}
+
+// TestCustomResourceMemory lists large custom resources while another request takes the memory. A list at any version
+// waits too, because the handler copies what a watch cache has.
+func TestCustomResourceMemory(t *testing.T) {
+	t.Parallel()
+	p, _ := newLargePlane(t)
+	storeDefinition(t, p, definition("memory.example.com", "gadgets", "Gadget"))
+	resource := schema.GroupVersionResource{Group: "memory.example.com", Version: "v1", Resource: "gadgets"}
+	own := dynamic.NewForConfigOrDie(p.ClientConfig("admin", pki.GroupAdmins)).Resource(resource).Namespace("large")
+	for _, name := range []string{"one", "two"} {
+		eventually(t, "a custom resource", func(ctx context.Context) string {
+			_, err := own.Create(ctx, &unstructured.Unstructured{Object: map[string]any{
+				"apiVersion": "memory.example.com/v1", "kind": "Gadget", "metadata": map[string]any{"name": name},
+				"text": strings.Repeat("x", largeMap/2),
+			}}, metav1.CreateOptions{})
+			if err != nil {
+				return err.Error()
+			}
+			return ""
+		})
+	}
+	gadgets := dynamic.NewForConfigOrDie(p.kubeconfig(t, "tenant", pki.GroupAdmins)).Resource(resource).Namespace("large")
+	anyVersion := metav1.ListOptions{ResourceVersion: "0"}
+	page, err := gadgets.List(t.Context(), metav1.ListOptions{ResourceVersion: "0", Limit: 1})
+	if err != nil || len(page.Items) != 1 || page.GetContinue() == "" {
+		t.Fatalf("a page is not that of the store: %v", err)
+	}
+	page, err = gadgets.List(t.Context(), metav1.ListOptions{Limit: 1, Continue: page.GetContinue()})
+	if err != nil || len(page.Items) != 1 || page.GetContinue() != "" {
+		t.Fatalf("the next page is not the last one: %v", err)
+	}
+	options := metav1.ListOptions{ResourceVersion: page.GetResourceVersion(), ResourceVersionMatch: metav1.ResourceVersionMatchNotOlderThan}
+	if list, err := gadgets.List(t.Context(), options); err != nil || len(list.Items) != 2 {
+		t.Errorf("a list that is not older than the page: %v", err)
+	}
+
+	endList := p.openList(t, "")
+	listed := make(chan error, 1)
+	before := shortOfMemory(t, "delayed")
+	go func() {
+		list, err := gadgets.List(context.WithoutCancel(t.Context()), anyVersion)
+		if err == nil && len(list.Items) != 2 {
+			err = fmt.Errorf("got %d objects", len(list.Items))
+		}
+		listed <- err
+	}()
+	eventually(t, "the list waits", func(context.Context) string {
+		if shortOfMemory(t, "delayed") == before {
+			return "it does not"
+		}
+		return ""
+	})
+	select {
+	case err := <-listed:
+		t.Errorf("the list ended before there was room: %v", err)
+	default:
+	}
+	if list, err := own.List(t.Context(), anyVersion); err != nil || len(list.Items) != 2 {
+		t.Errorf("a part of the process does not wait: %v", err)
+	}
+	endList()
+	if err := <-listed; err != nil {
+		t.Errorf("then the list ends: %v", err)
 	}
 }
 

@@ -145,7 +145,11 @@ func (s sharedStore) decorator(cached bool) generic.StorageDecorator {
 			return nil, func() {}, err
 		}
 		delegator := cacher.NewCacheDelegator(watchCache, store)
-		return delegator, sync.OnceFunc(func() {
+		var served apistorage.Interface = delegator
+		if _, ok := newFunc().(runtime.Unstructured); ok {
+			served = requestmemory.Reads(delegator, store)
+		}
+		return served, sync.OnceFunc(func() {
 			delegator.Stop()
 			watchCache.Stop()
 			store.Close()
