@@ -347,8 +347,8 @@ func (c *ControlPlane) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("cannot start the storage: %w", err)
 	}
-	own := *client // the API server wraps parts of its own
-	c.store.Store(&own)
+	boundReads(client)
+	c.store.Store(client)
 	err = c.openEncryption(ctx, client)
 	if ctx.Err() != nil {
 		return nil // the same

@@ -34,12 +34,17 @@ type sharedStore struct {
 	clock      sharedSeconds // of the watch caches
 }
 
-// newSharedStore returns the store behind client, whose writes have a limit. It measures the
-// latency of requests, as the default client does, and bounds the memory that they take.
-func newSharedStore(client *kubernetes.Client, encryption *encryption.Encryption, limit WriteLimit, clock clock.WithTicker) sharedStore {
+// boundReads bounds the memory that requests of a tenant take, in all copies of client. It measures their latency, as
+// the default client does. Nothing else may use the client yet.
+func boundReads(client *kubernetes.Client) {
 	client.KV, client.Watcher = etcd3.NewETCDLatencyTracker(requestmemory.Store(client.KV)), requestmemory.Watcher(client.Watcher)
-	client.Kubernetes = limit.wrap(memoryLimitedWrites{statusWrites{client.Kubernetes}, isMemoryShort}, clock)
-	return sharedStore{client: client, encryption: encryption, clock: newSharedSeconds(clock)}
+}
+
+// newSharedStore returns the store behind client. The writes of the store have a limit, those of client have none.
+func newSharedStore(client *kubernetes.Client, encryption *encryption.Encryption, limit WriteLimit, clock clock.WithTicker) sharedStore {
+	limited := *client
+	limited.Kubernetes = limit.wrap(memoryLimitedWrites{statusWrites{client.Kubernetes}, isMemoryShort}, clock)
+	return sharedStore{client: &limited, encryption: encryption, clock: newSharedSeconds(clock)}
 }
 
 // keptHistory is how long old revisions stay readable: the API server's own default.

@@ -3,10 +3,13 @@ package controlplane
 import (
 	"context"
 	"net/http"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/kubernetes"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apiserver/pkg/authentication/user"
@@ -64,6 +67,39 @@ func TestWriteLimit(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestOwnWrites writes through a client after the API server has wrapped it. Only the API server's writes have a limit.
+func TestOwnWrites(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := &countedWrites{}
+		client := &kubernetes.Client{Client: clientv3.NewCtxClient(t.Context()), Kubernetes: store}
+		shared := newSharedStore(client, nil, WriteLimit{BytesPerSecond: smallestWrite, Burst: smallestWrite}, clock.RealClock{})
+		write := func(to kubernetes.Interface) error {
+			_, err := to.OptimisticPut(t.Context(), "key", make([]byte, 3*smallestWrite), 7, kubernetes.PutOptions{})
+			return err
+		}
+		var group sync.WaitGroup
+		var denied atomic.Int64
+		for range 10 {
+			group.Go(func() {
+				if apierrors.IsTooManyRequests(write(shared.client.Kubernetes)) {
+					denied.Add(1)
+				}
+			})
+		}
+		synctest.Wait()
+		for range 10 {
+			if err := write(client.Kubernetes); err != nil {
+				t.Errorf("a write of the control plane itself: %v", err)
+			}
+		}
+		group.Wait()
+		if denied.Load() != 8 {
+			t.Errorf("%d writes of a tenant were denied, want all but one at once and one after a second", denied.Load())
+		}
+	})
 }
 
 // callAs calls do with the context of a request from a part of the process.

@@ -63,7 +63,9 @@ type External struct {
 	// Waiter waits while the etcd cannot be used.
 	Waiter Waiter
 
-	client  *kubernetes.Client
+	client *kubernetes.Client
+	// probes is the store of the monitor. Users of the client may replace its own.
+	probes  clientv3.KV
 	monitor atomic.Pointer[monitor]
 	running sync.WaitGroup
 	stop    context.CancelFunc
@@ -95,6 +97,7 @@ func (x *External) Start(ctx context.Context) (*kubernetes.Client, error) {
 	if x.client, err = x.newClient(); err != nil {
 		return nil, err
 	}
+	x.probes = x.client.KV
 	watching := newMonitor(x, observed, first)
 	x.monitor.Store(watching)
 	ctx, x.stop = context.WithCancel(context.WithoutCancel(ctx))

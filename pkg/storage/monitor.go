@@ -122,7 +122,7 @@ func (m *monitor) checks(name string) []syncz.Check {
 
 // askStatus reads a key, which needs a quorum, and then the status of a member.
 func (x *External) askStatus(ctx context.Context) (*etcdserverpb.StatusResponse, error) {
-	if _, err := x.client.KV.Get(ctx, IdentityKey); err != nil {
+	if _, err := x.probes.Get(ctx, IdentityKey); err != nil {
 		return nil, fmt.Errorf("cannot read from etcd: %w", err)
 	}
 	status, err := etcdserverpb.NewMaintenanceClient(x.client.ActiveConnection()).Status(ctx, &etcdserverpb.StatusRequest{})
