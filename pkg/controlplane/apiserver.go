@@ -383,7 +383,8 @@ func (a *assembly) handlerChain(api http.Handler, config *genericapiserver.Confi
 		api = wrap(api)
 	}
 	api = a.withRequestMemory(a.withBoundedNesting(api, config.MaxRequestBodyBytes), config.LongRunningFunc)
-	network := withRequestCount(genericapiserver.DefaultBuildHandlerChain(api, config), config, a.config.OnRequest)
+	bodies := &pendingBodies{requestMemory: a.config.requestMemory}
+	network := withRequestCount(bodies.bound(genericapiserver.DefaultBuildHandlerChain(api, config)), config, a.config.OnRequest)
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		if isPlainLoopback(req) && isClosed(a.ready) {
 			inProcess.ServeHTTP(w, req)
