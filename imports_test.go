@@ -82,7 +82,7 @@ var rules = map[string]rule{
 
 	"pkg/controlplane/pki":            {},
 	"pkg/controlplane/loopback":       {code: []string{"k8s.io/apiserver", "k8s.io/kubernetes"}},
-	"pkg/controlplane/openapi":        {code: []string{"k8s.io/apiserver", "k8s.io/kubernetes"}},
+	"pkg/controlplane/openapi":        {code: []string{"pkg/controlplane/requestmemory", "k8s.io/apiserver", "k8s.io/kubernetes"}},
 	"pkg/controlplane/audit":          {code: []string{"api/config/v1alpha1", "k8s.io/apiserver"}, tests: []string{"test/await"}},
 	"pkg/controlplane/authentication": {code: []string{"api/config/v1alpha1", "api/syncz", "k8s.io/apiserver"}, tests: []string{"test/await", "test/oidc"}},
 	"pkg/controlplane/encryption":     {code: []string{"pkg/meter", "api/syncz", "k8s.io/apiserver"}, tests: []string{"pkg/storage"}},

@@ -3,6 +3,7 @@ package controlplane
 import (
 	"context"
 	"net/http"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/endpoints/handlers/responsewriters"
@@ -12,6 +13,9 @@ import (
 	"github.com/sublet-dev/sublet/pkg/controlplane/loopback"
 	"github.com/sublet-dev/sublet/pkg/controlplane/requestmemory"
 )
+
+// openAPIPath begins the paths of the documents that describe the API.
+const openAPIPath = "/openapi/"
 
 // withRequestMemory bounds the number of requests from outside of the process, and the memory that they take
 // together. Streams of containers and requests that another API server answers count by their number alone,
@@ -33,7 +37,10 @@ func (a *assembly) withRequestMemory(next http.Handler, isLongRunning request.Lo
 		defer account.Close()
 		isLong := isLongRunning(req, info)
 		switch {
-		case !info.IsResourceRequest || a.isAggregatedRequest(req):
+		case a.isAggregatedRequest(req):
+		case strings.HasPrefix(req.URL.Path, openAPIPath):
+			req = req.WithContext(requestmemory.WithAccount(ctx, account))
+		case !info.IsResourceRequest:
 		case !isLong:
 			req = req.WithContext(requestmemory.WithAccount(ctx, account))
 			req.Body = account.Body(ctx, req.Body, !legacyscheme.Scheme.IsGroupRegistered(info.APIGroup))

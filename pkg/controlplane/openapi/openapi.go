@@ -242,22 +242,23 @@ func (d *Description) serveGroup(w http.ResponseWriter, req *http.Request) {
 		w.Header().Set("Cache-Control", "public, immutable")
 		w.Header().Set("Expires", time.Now().AddDate(1, 0, 0).Format(time.RFC1123)) //nolint:forbidigo // a header for caches
 	}
-	document, err := d.buildGroup(req.Context(), path, service, crds)
+	answer, err := d.renderCounted(req, path, service, crds)
+	if apierrors.IsTooManyRequests(err) {
+		w.Header().Set("Retry-After", "1")
+		http.Error(w, err.Error(), http.StatusTooManyRequests)
+		return
+	}
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
-	inner := req.Clone(req.Context())
-	inner.URL.RawQuery = "" // upstream's handler would compare it with a hash of the content
-	document.ServeHTTP(w, inner)
+	answer.writeTo(w)
 }
 
-// buildGroup builds the document of one group and version.
+// buildGroup builds the document of one group and version. The caller holds the lock.
 func (d *Description) buildGroup(ctx context.Context, path string, service *restful.WebService,
 	crds []*apiextensionsv1.CustomResourceDefinition,
 ) (http.Handler, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	paths := mux.NewPathRecorderMux("openapi")
 	if service != nil {
 		one := restful.NewContainer()

@@ -29,6 +29,22 @@ func WithWatchAccount(ctx context.Context, account *Account) context.Context {
 	return WithAccount(ctx, account)
 }
 
+// TryAdd adds size bytes to the account of the request of a context until the request ends. It reports whether the budget
+// allows that now. Without an account it always does.
+func TryAdd(ctx context.Context, size int64) bool {
+	account := accountOf(ctx)
+	return account == nil || account.tryAdd(size)
+}
+
+// Add does what TryAdd does, after a delay if necessary. It returns a status with code 429 if the delay would be too long.
+func Add(ctx context.Context, size int64) error {
+	account := accountOf(ctx)
+	if account == nil {
+		return nil
+	}
+	return account.add(ctx, size)
+}
+
 // Body returns a body that is added to the account while it is read. isCustom specifies that the
 // object is a custom resource, which takes several times the memory.
 func (a *Account) Body(ctx context.Context, inner io.ReadCloser, isCustom bool) io.ReadCloser {
