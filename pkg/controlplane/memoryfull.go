@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"runtime/metrics"
+	"sync"
 
 	"go.etcd.io/etcd/client/v3/kubernetes"
 	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
@@ -13,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apiserver/pkg/admission"
+	"k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/kubernetes/pkg/apis/admissionregistration"
 	"k8s.io/kubernetes/pkg/apis/flowcontrol"
 
@@ -23,19 +25,22 @@ const (
 	// heapShare is the fraction of GOMEMLIMIT that the live heap may reach before new objects
 	// are denied. A start needs more memory, because it decodes all objects.
 	heapShare = 0.5
-	// allowedGrowth is how many bytes larger an update may make an object even then. A delete
-	// that waits for finalizers adds a deletionTimestamp.
+	// allowedGrowth is how many bytes larger updates may make an object even then, all together. Whoever
+	// removes a finalizer or a replica adds a field manager.
 	allowedGrowth = 1 << 10
+	// maxGrowths is how many objects may grow then.
+	maxGrowths = 1000
 )
 
 // memoryLimitedWrites denies new objects while memory is short. Some objects need a hundred times their
 // size in memory, such as CustomResourceDefinitions. As each start reads all objects, a process that
-// was killed for lack of memory would be killed at each restart. Deletes, and updates that do not
-// make an object larger, are allowed.
+// was killed for lack of memory would be killed at each restart. Deletes, and updates that hardly make an
+// object larger, are allowed.
 type memoryLimitedWrites struct {
 	kubernetes.Interface
 	// isShort reports whether memory is short.
 	isShort func() bool
+	growths *growths
 }
 
 // OptimisticPut writes a key. It returns a status with code 507 if memory is short. Essential writes of
@@ -43,7 +48,11 @@ type memoryLimitedWrites struct {
 // tenant.
 func (w memoryLimitedWrites) OptimisticPut(ctx context.Context, key string, value []byte, expectedRevision int64, opts kubernetes.PutOptions,
 ) (kubernetes.PutResponse, error) {
-	if !loopback.SkipsTenantAdmission(ctx) && w.isShort() {
+	switch {
+	case loopback.SkipsTenantAdmission(ctx):
+	case !w.isShort():
+		w.growths.forget()
+	default:
 		grows, err := w.grows(ctx, key, value, expectedRevision)
 		if err != nil {
 			return kubernetes.PutResponse{}, err
@@ -61,14 +70,57 @@ func (w memoryLimitedWrites) grows(ctx context.Context, key string, value []byte
 	switch {
 	case expectedRevision == 0:
 		return true, nil
-	case loopback.IsLoopback(ctx), len(value) <= allowedGrowth:
+	case loopback.IsLoopback(ctx), isDelete(ctx), len(value) <= allowedGrowth:
 		return false, nil
 	}
 	stored, err := w.Get(ctx, key, kubernetes.GetOptions{})
 	if err != nil {
 		return false, err
 	}
-	return stored.KV == nil || len(value) > len(stored.KV.Value)+allowedGrowth, nil
+	return stored.KV == nil || !w.growths.allow(key, len(stored.KV.Value), len(value)), nil
+}
+
+// isDelete reports whether a write is part of a delete. With finalizers, it adds a deletionTimestamp.
+func isDelete(ctx context.Context) bool {
+	info, ok := request.RequestInfoFrom(ctx)
+	return ok && (info.Verb == "delete" || info.Verb == "deletecollection" || info.Subresource == "eviction")
+}
+
+// growths has the sizes of objects before they have grown while memory is short. Without them, an object could grow
+// without end in small steps.
+type growths struct {
+	mu     sync.Mutex
+	before map[string]int // key in the store -> bytes
+}
+
+// allow reports whether an object may get a size. It may grow by allowedGrowth from its first size, and so may
+// maxGrowths objects.
+func (g *growths) allow(key string, stored, size int) bool {
+	if size <= stored {
+		return true
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	before, ok := g.before[key]
+	if !ok {
+		before = stored
+	}
+	before = min(before, stored)
+	if size > before+allowedGrowth || !ok && len(g.before) >= maxGrowths {
+		return false
+	}
+	if g.before == nil {
+		g.before = map[string]int{}
+	}
+	g.before[key] = before
+	return true
+}
+
+// forget lets all objects grow again, once memory is not short.
+func (g *growths) forget() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.before = nil
 }
 
 // memoryGuard denies changes of objects that expand in memory while memory is short. The size of the object

@@ -2,6 +2,7 @@ package controlplane
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"testing"
 
@@ -16,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/apiserver/pkg/endpoints/request"
 
 	"github.com/sublet-dev/sublet/pkg/controlplane/loopback"
 )
@@ -55,7 +57,8 @@ func TestShortMemory(t *testing.T) {
 			t.Parallel()
 			store := &keptWrites{stored: make([]byte, 4000)}
 			write := func(ctx context.Context) error {
-				_, err := memoryLimitedWrites{store, func() bool { return !tc.plenty }}.OptimisticPut(ctx, "key", make([]byte, tc.size), tc.revision, kubernetes.PutOptions{})
+				limited := memoryLimitedWrites{Interface: store, isShort: func() bool { return !tc.plenty }, growths: &growths{}}
+				_, err := limited.OptimisticPut(ctx, "key", make([]byte, tc.size), tc.revision, kubernetes.PutOptions{})
 				return err
 			}
 			var err error
@@ -71,6 +74,50 @@ func TestShortMemory(t *testing.T) {
 				t.Errorf("%s: written: %t", tc.reason, passed)
 			}
 		})
+	}
+}
+
+// TestGrowthInSteps lets an object grow a little with each update while memory is short.
+func TestGrowthInSteps(t *testing.T) {
+	t.Parallel()
+	isShort := true
+	store := &keptWrites{stored: make([]byte, 4000)}
+	limited := memoryLimitedWrites{Interface: store, isShort: func() bool { return isShort }, growths: &growths{}}
+	grow := func(ctx context.Context, bytes int) error {
+		next := make([]byte, len(store.stored)+bytes)
+		_, err := limited.OptimisticPut(ctx, "key", next, 7, kubernetes.PutOptions{})
+		if err == nil {
+			store.stored = next
+		}
+		return err
+	}
+	steps := 0
+	for steps < 10 && grow(t.Context(), 1000) == nil {
+		steps++
+	}
+	if steps != 1 {
+		t.Errorf("it has grown by 1,000 bytes %d times, want once", steps)
+	}
+	if err := grow(t.Context(), 0); err != nil {
+		t.Errorf("an update of the same size: %v", err)
+	}
+	deleting := request.WithRequestInfo(t.Context(), &request.RequestInfo{IsResourceRequest: true, Verb: "delete"})
+	if err := grow(deleting, 100); err != nil {
+		t.Errorf("a delete: %v", err)
+	}
+	for key := range 2 * maxGrowths {
+		limited.growths.allow(fmt.Sprint(key), 2000, 2100)
+	}
+	if count := len(limited.growths.before); count != maxGrowths {
+		t.Errorf("%d objects have grown, want %d", count, maxGrowths)
+	}
+	isShort = false
+	if err := grow(t.Context(), 5000); err != nil {
+		t.Errorf("with plenty of memory: %v", err)
+	}
+	isShort = true
+	if err := grow(t.Context(), 1000); err != nil {
+		t.Errorf("after that, when memory is short again: %v", err)
 	}
 }
 

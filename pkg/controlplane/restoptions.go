@@ -43,7 +43,7 @@ func boundReads(client *kubernetes.Client) {
 // newSharedStore returns the store behind client. The writes of the store have a limit, those of client have none.
 func newSharedStore(client *kubernetes.Client, encryption *encryption.Encryption, limit WriteLimit, clock clock.WithTicker) sharedStore {
 	limited := *client
-	limited.Kubernetes = limit.wrap(memoryLimitedWrites{statusWrites{client.Kubernetes}, isMemoryShort}, clock)
+	limited.Kubernetes = limit.wrap(memoryLimitedWrites{Interface: statusWrites{client.Kubernetes}, isShort: isMemoryShort, growths: &growths{}}, clock)
 	return sharedStore{client: &limited, encryption: encryption, clock: newSharedSeconds(clock)}
 }
 
