@@ -50,7 +50,8 @@ func (b *bootstrap) ensureRole(ctx context.Context, want *rbacv1.ClusterRole) er
 	return err
 }
 
-// ensureBinding creates a cluster role binding or corrects its subjects.
+// ensureBinding creates a cluster role binding or corrects it. It replaces one of another role, because a role
+// reference cannot be changed.
 func (b *bootstrap) ensureBinding(ctx context.Context, want *rbacv1.ClusterRoleBinding) error {
 	api := b.client.RbacV1().ClusterRoleBindings()
 	have, err := api.Get(ctx, want.Name, metav1.GetOptions{})
@@ -58,8 +59,16 @@ func (b *bootstrap) ensureBinding(ctx context.Context, want *rbacv1.ClusterRoleB
 	case apierrors.IsNotFound(err):
 		_, err = api.Create(ctx, want, metav1.CreateOptions{})
 		return err
-	case err != nil || reflect.DeepEqual(have.Subjects, want.Subjects):
+	case err != nil:
 		return err
+	case have.RoleRef != want.RoleRef:
+		if err := api.Delete(ctx, want.Name, *metav1.NewPreconditionDeleteOptions(string(have.UID))); err != nil {
+			return err
+		}
+		_, err = api.Create(ctx, want, metav1.CreateOptions{})
+		return err
+	case reflect.DeepEqual(have.Subjects, want.Subjects):
+		return nil
 	}
 	have.Subjects = want.Subjects
 	_, err = api.Update(ctx, have, metav1.UpdateOptions{})

@@ -82,6 +82,18 @@ func TestDNSReaderIsKept(t *testing.T) {
 	if diff := cmp.Diff(role.Rules, againRole.Rules) + cmp.Diff(binding.Subjects, againBinding.Subjects); diff != "" {
 		t.Errorf("after a change (-want +got):\n%s", diff)
 	}
+	foreign := binding.DeepCopy()
+	foreign.RoleRef.Name = "cluster-admin"
+	bindings := client.RbacV1().ClusterRoleBindings()
+	if err := bindings.Delete(t.Context(), user, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bindings.Create(t.Context(), foreign, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, replaced := read(); replaced.RoleRef != binding.RoleRef || !cmp.Equal(replaced.Subjects, binding.Subjects) {
+		t.Errorf("a binding of another role is kept: %v to %v", replaced.RoleRef, replaced.Subjects)
+	}
 	if len(binding.Subjects) != 1 || binding.Subjects[0].Kind != rbacv1.UserKind {
 		t.Errorf("bound to %v", binding.Subjects)
 	}
