@@ -16,12 +16,17 @@
 [{{ range $i, $text := . }}{{ if $i }}, {{ end }}{{ $text | squote }}{{ end }}]
 {{- end -}}
 
+{{- /* An expression: an update keeps owners and finalizers. */ -}}
+{{- define "sublet.sameOwners" -}}
+(has(object.metadata.ownerReferences) ? object.metadata.ownerReferences : []) ==
+(has(oldObject.metadata.ownerReferences) ? oldObject.metadata.ownerReferences : []) &&
+(has(object.metadata.finalizers) ? object.metadata.finalizers : []) ==
+(has(oldObject.metadata.finalizers) ? oldObject.metadata.finalizers : [])
+{{- end -}}
+
 {{- /* What keeps owners and finalizers of a cluster-scoped object. The garbage collector deletes one whose owner does not exist. */ -}}
 {{- define "sublet.fenceOwners" -}}
 - expression: >-
-    (has(object.metadata.ownerReferences) ? object.metadata.ownerReferences : []) ==
-    (has(oldObject.metadata.ownerReferences) ? oldObject.metadata.ownerReferences : []) &&
-    (has(object.metadata.finalizers) ? object.metadata.finalizers : []) ==
-    (has(oldObject.metadata.finalizers) ? oldObject.metadata.finalizers : [])
+    {{- include "sublet.sameOwners" . | nindent 4 }}
   message: owners and finalizers are the host's
 {{- end -}}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -96,6 +97,16 @@ func (f *fence) newCopy(change func(*corev1.Pod)) func(context.Context) error {
 	}
 }
 
+// owners returns the owners of the copy, the first with another version, and pods as further ones.
+func (f *fence) owners(version string, pods ...string) []metav1.OwnerReference {
+	owners := slices.Clone(f.copy.OwnerReferences)
+	owners[0].APIVersion = version
+	for _, pod := range pods {
+		owners = append(owners, metav1.OwnerReference{APIVersion: "v1", Kind: "Pod", Name: pod, UID: f.copy.UID})
+	}
+	return owners
+}
+
 // deletes returns a delete of a Secret, a ConfigMap or a pod.
 func (f *fence) deletes(resource, name string) func(context.Context) error {
 	return func(ctx context.Context) error {
@@ -136,6 +147,8 @@ func (f *fence) cases() map[string]fenceCase {
 		"label":        {"without the label nobody deletes it with the release", f.newCopy(func(p *corev1.Pod) { p.Labels = nil }), "has the label"},
 		"owner":        {"the same without the owner", f.newCopy(func(p *corev1.Pod) { p.OwnerReferences = nil }), "has the label"},
 		"neighbour":    {"the label of another virtual cluster", f.newCopy(func(p *corev1.Pod) { p.Labels = map[string]string{labels.Cluster: "another"} }), "has the label"},
+		"alien owner":  {"no garbage collector resolves it, so the copy would stay", f.newCopy(func(p *corev1.Pod) { p.OwnerReferences = f.owners("example.com/v1") }), "only owner"},
+		"second owner": {"the copy would stay while that owner does", f.newCopy(func(p *corev1.Pod) { p.OwnerReferences = f.owners("v1", f.copy.Name) }), "only owner"},
 		"host files":   {"root on the node by its files", f.newCopy(func(p *corev1.Pod) { p.Spec.Volumes = append(p.Spec.Volumes, hostRoot()) }), "no files of a node"},
 		"host network": {"the network of the node has the kubelet in it", f.newCopy(func(p *corev1.Pod) { p.Spec.HostNetwork = true }), "share no namespace"},
 		"privileged": {"root on the node by devices", f.newCopy(func(p *corev1.Pod) {
@@ -156,6 +169,11 @@ func (f *fence) cases() map[string]fenceCase {
 			[]byte(`{"metadata":{"annotations":{"example.com/note":"x"}}}`), metav1.PatchOptions{DryRun: f.dryRun})
 		return err
 	}, ""}
+	all["anchor finalizer"] = fenceCase{"the anchor stays, and all that the tenant has with it", func(ctx context.Context) error {
+		_, err := f.account.CoreV1().ConfigMaps(f.names.Namespace).Patch(ctx, f.names.Anchor(), types.MergePatchType,
+			[]byte(`{"metadata":{"finalizers":["example.com/stay"]}}`), metav1.PatchOptions{DryRun: f.dryRun})
+		return err
+	}, "of the anchor are the operator's"}
 	all["token"] = fenceCase{"the host would fill in a token of the account", func(ctx context.Context) error {
 		_, err := f.account.CoreV1().Secrets(f.names.Namespace).Create(ctx, &corev1.Secret{
 			ObjectMeta: metav1.ObjectMeta{

@@ -1,0 +1,167 @@
+package chart_test
+
+import (
+	"testing"
+
+	"github.com/google/cel-go/cel"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/sublet-dev/sublet/api/labels"
+)
+
+// hashedName has the form of a name that the syncer gives a copy.
+const hashedName = "web-aaaaaaaaaaaaaaaaaaaaaaaaaa"
+
+// fencedWrite is a create, or an update if old is set.
+type fencedWrite struct {
+	resource    string
+	object, old client.Object
+}
+
+// judge evaluates a policy as an API server does. It returns the message of the first validation that fails.
+func judge(t *testing.T, policy *admissionregistrationv1.ValidatingAdmissionPolicy, write fencedWrite) string {
+	t.Helper()
+	operation, old := "CREATE", any(nil)
+	if write.old != nil {
+		operation, old = "UPDATE", unstructuredOf(t, write.old)
+	}
+	variables := map[string]any{}
+	input := map[string]any{
+		"object": unstructuredOf(t, write.object), "oldObject": old, "variables": variables,
+		"request": map[string]any{
+			"operation": operation, "name": write.object.GetName(), "namespace": "tenant",
+			"resource": map[string]any{"group": "", "version": "v1", "resource": write.resource},
+		},
+	}
+	for _, v := range policy.Spec.Variables {
+		if value, err := evaluate(t, v.Expression, input); err == nil { // An API server evaluates those alone that it needs.
+			variables[v.Name] = value
+		}
+	}
+	for _, v := range policy.Spec.Validations {
+		value, err := evaluate(t, v.Expression, input)
+		if err != nil {
+			return err.Error()
+		}
+		if value != true {
+			return v.Message
+		}
+	}
+	return ""
+}
+
+// evaluate compiles and evaluates an expression.
+func evaluate(t *testing.T, expression string, input map[string]any) (any, error) {
+	t.Helper()
+	var options []cel.EnvOption
+	for name := range input {
+		options = append(options, cel.Variable(name, cel.DynType))
+	}
+	environment, err := cel.NewEnv(options...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	compiled, issues := environment.Compile(expression)
+	if issues.Err() != nil {
+		t.Fatalf("cannot compile %s: %v", expression, issues.Err())
+	}
+	program, err := environment.Program(compiled)
+	if err != nil {
+		t.Fatal(err)
+	}
+	value, _, err := program.Eval(input)
+	if err != nil {
+		return nil, err
+	}
+	return value.Value(), nil
+}
+
+// unstructuredOf returns an object as expressions see it.
+func unstructuredOf(t *testing.T, object client.Object) map[string]any {
+	t.Helper()
+	fields, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fields
+}
+
+// anchorOwner returns an owner reference to the anchor of release shop.
+func anchorOwner() metav1.OwnerReference {
+	return metav1.OwnerReference{APIVersion: "v1", Kind: "ConfigMap", Name: "shop-anchor", UID: "anchor-uid"}
+}
+
+// copyWith returns a copy of a ConfigMap with these owners.
+func copyWith(owners ...metav1.OwnerReference) *corev1.ConfigMap {
+	return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
+		Name: hashedName, Labels: map[string]string{labels.Cluster: "anchor-uid"}, OwnerReferences: owners,
+	}}
+}
+
+// TestFenceRulesOfOwners checks that the garbage collector deletes each copy after the uninstall.
+func TestFenceRulesOfOwners(t *testing.T) {
+	t.Parallel()
+	policy := object[*admissionregistrationv1.ValidatingAdmissionPolicy](t, mustRender(t, loadChart(t), fenceOn), "shop.tenant.sublet.dev")
+	const only = "a copy has the label of its virtual cluster, and the anchor of the release as its only owner"
+	alien, controlled := anchorOwner(), anchorOwner()
+	alien.APIVersion = "example.com/v1"
+	controlled.Controller = new(true)
+	second := metav1.OwnerReference{APIVersion: "v1", Kind: "ConfigMap", Name: "operators", UID: "operators-uid"}
+	unowned := copyWith()
+	unowned.OwnerReferences = []metav1.OwnerReference{}
+	for name, c := range map[string]struct {
+		write fencedWrite
+		want  string
+	}{
+		"copy":              {fencedWrite{"configmaps", copyWith(anchorOwner()), nil}, ""},
+		"copy of a pod":     {fencedWrite{"configmaps", copyWith(controlled), nil}, ""},
+		"update":            {fencedWrite{"configmaps", copyWith(controlled), copyWith(anchorOwner())}, ""},
+		"no owner":          {fencedWrite{"configmaps", copyWith(), nil}, only},
+		"empty owners":      {fencedWrite{"configmaps", unowned, nil}, only},
+		"alien owner":       {fencedWrite{"configmaps", copyWith(alien), nil}, only},
+		"second owner":      {fencedWrite{"configmaps", copyWith(anchorOwner(), second), nil}, only},
+		"owner by update":   {fencedWrite{"configmaps", copyWith(anchorOwner(), second), copyWith(anchorOwner())}, only},
+		"alien by update":   {fencedWrite{"configmaps", copyWith(alien), copyWith(anchorOwner())}, only},
+		"owner of the host": {fencedWrite{"configmaps", copyWith(second), nil}, only},
+	} {
+		if got := judge(t, policy, c.write); got != c.want {
+			t.Errorf("%s: got %q, want %q", name, got, c.want)
+		}
+	}
+}
+
+// TestFenceRulesOfAnchor checks that the account cannot keep the anchor after the uninstall.
+func TestFenceRulesOfAnchor(t *testing.T) {
+	t.Parallel()
+	policy := object[*admissionregistrationv1.ValidatingAdmissionPolicy](t, mustRender(t, loadChart(t), fenceOn), "shop.tenant.sublet.dev")
+	const denied = "owners and finalizers of the anchor are the operator's"
+	anchor := func(change func(*metav1.ObjectMeta)) *corev1.ConfigMap {
+		object := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "shop-anchor", UID: types.UID("anchor-uid")}}
+		change(&object.ObjectMeta)
+		return object
+	}
+	plain := anchor(func(*metav1.ObjectMeta) {})
+	deployed := func(m *metav1.ObjectMeta) {
+		m.Finalizers = []string{"example.com/of-the-operator"}
+		m.OwnerReferences = []metav1.OwnerReference{{APIVersion: "example.com/v1", Kind: "Application", Name: "shop", UID: "application-uid"}}
+	}
+	for name, c := range map[string]struct {
+		object, old *corev1.ConfigMap
+		want        string
+	}{
+		"record":           {anchor(func(m *metav1.ObjectMeta) { m.Annotations = map[string]string{"example.com/note": "x"} }), plain, ""},
+		"operator's stay":  {anchor(func(m *metav1.ObjectMeta) { deployed(m); m.Annotations = map[string]string{"a": "b"} }), anchor(deployed), ""},
+		"finalizer":        {anchor(func(m *metav1.ObjectMeta) { m.Finalizers = []string{"example.com/stay"} }), plain, denied},
+		"owner":            {anchor(func(m *metav1.ObjectMeta) { m.OwnerReferences = []metav1.OwnerReference{anchorOwner()} }), plain, denied},
+		"operator's leave": {plain, anchor(deployed), denied},
+	} {
+		if got := judge(t, policy, fencedWrite{"configmaps", c.object, c.old}); got != c.want {
+			t.Errorf("%s: got %q, want %q", name, got, c.want)
+		}
+	}
+}
