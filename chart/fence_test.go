@@ -82,6 +82,18 @@ func TestFenceOfVolumes(t *testing.T) {
 	if _, ok := r.objects["ValidatingAdmissionPolicyBinding/"+name]; !ok {
 		t.Error("the limit has no binding")
 	}
+	policy := object[*admissionregistrationv1.ValidatingAdmissionPolicy](t, r, name)
+	for name, c := range volumeWrites() {
+		old := hostVolume()
+		if c.before != nil {
+			c.before(old)
+		}
+		changed := old.DeepCopy()
+		c.change(changed)
+		if got := judge(t, policy, fencedWrite{"persistentvolumes", changed, old}); (got == "") != (c.denied == "") || !strings.Contains(got, c.denied) {
+			t.Errorf("%s: got %q, want %q", name, got, c.denied)
+		}
+	}
 }
 
 // TestFenceKnowsRole checks that the fence lets the account write every object that the

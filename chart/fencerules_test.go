@@ -6,6 +6,7 @@ import (
 	"github.com/google/cel-go/cel"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -163,5 +164,60 @@ func TestFenceRulesOfAnchor(t *testing.T) {
 		if got := judge(t, policy, fencedWrite{"configmaps", c.object, c.old}); got != c.want {
 			t.Errorf("%s: got %q, want %q", name, got, c.want)
 		}
+	}
+}
+
+// volumeWrite is a change of the volume of a tenant's claim.
+type volumeWrite struct {
+	before, change func(*corev1.PersistentVolume)
+	denied         string // a part of the message, empty if it is allowed
+}
+
+// volumeWrites returns what the account tries on a volume.
+func volumeWrites() map[string]volumeWrite {
+	const nothingElse = "nothing else of it"
+	retain := func(v *corev1.PersistentVolume) {
+		v.Spec.PersistentVolumeReclaimPolicy = corev1.PersistentVolumeReclaimRetain
+	}
+	of := func(namespace, name string) func(v *corev1.PersistentVolume) {
+		return func(v *corev1.PersistentVolume) { v.Spec.ClaimRef.Namespace, v.Spec.ClaimRef.Name = namespace, name }
+	}
+	affinity := &corev1.VolumeNodeAffinity{Required: &corev1.NodeSelector{}}
+	return map[string]volumeWrite{
+		"policy":               {nil, retain, ""},
+		"policy of more":       {func(v *corev1.PersistentVolume) { v.Spec.NodeAffinity, v.Spec.MountOptions = affinity, []string{"ro"} }, retain, ""},
+		"volume of the store":  {of("tenant", "data-shop-0"), retain, "hashed names"},
+		"volume of backups":    {of("tenant", "shop-backup"), retain, "hashed names"},
+		"volume of another":    {of("other", hashedName), retain, "own namespace"},
+		"volume without claim": {func(v *corev1.PersistentVolume) { v.Spec.ClaimRef = nil }, retain, "own namespace"},
+		"another claim":        {nil, of("tenant", "web-bbbbbbbbbbbbbbbbbbbbbbbbbb"), "own namespace"},
+		"annotation":           {nil, func(v *corev1.PersistentVolume) { v.Annotations = nil }, "annotations and labels"},
+		"label":                {nil, func(v *corev1.PersistentVolume) { v.Labels = map[string]string{"a": "b"} }, "annotations and labels"},
+		"owner":                {nil, func(v *corev1.PersistentVolume) { v.OwnerReferences = []metav1.OwnerReference{anchorOwner()} }, "owners and finalizers"},
+		"mount option":         {nil, func(v *corev1.PersistentVolume) { v.Spec.MountOptions = []string{"suid"} }, nothingElse},
+		"class":                {nil, func(v *corev1.PersistentVolume) { v.Spec.StorageClassName = "other" }, nothingElse},
+		"access mode":          {nil, func(v *corev1.PersistentVolume) { v.Spec.AccessModes = nil }, nothingElse},
+		"capacity": {nil, func(v *corev1.PersistentVolume) {
+			v.Spec.Capacity = corev1.ResourceList{"storage": resource.MustParse("2Gi")}
+		}, nothingElse},
+		"node affinity":    {nil, func(v *corev1.PersistentVolume) { v.Spec.NodeAffinity = affinity }, nothingElse},
+		"attributes class": {nil, func(v *corev1.PersistentVolume) { v.Spec.VolumeAttributesClassName = new("fast") }, nothingElse},
+		"driver":           {nil, func(v *corev1.PersistentVolume) { v.Spec.CSI.VolumeHandle = "other" }, "driver of a volume"},
+	}
+}
+
+// hostVolume returns the volume of a tenant's claim.
+func hostVolume() *corev1.PersistentVolume {
+	return &corev1.PersistentVolume{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: "pv-1", Annotations: map[string]string{"pv.kubernetes.io/provisioned-by": "csi.example.com"}, Finalizers: []string{"kubernetes.io/pv-protection"},
+		},
+		Spec: corev1.PersistentVolumeSpec{
+			StorageClassName: "fast", AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
+			Capacity:                      corev1.ResourceList{"storage": resource.MustParse("1Gi")},
+			PersistentVolumeReclaimPolicy: corev1.PersistentVolumeReclaimDelete,
+			ClaimRef:                      &corev1.ObjectReference{Kind: "PersistentVolumeClaim", Namespace: "tenant", Name: hashedName, UID: "claim-uid"},
+			PersistentVolumeSource:        corev1.PersistentVolumeSource{CSI: &corev1.CSIPersistentVolumeSource{Driver: "csi.example.com", VolumeHandle: "disk-1"}},
+		},
 	}
 }

@@ -16,6 +16,14 @@
 [{{ range $i, $text := . }}{{ if $i }}, {{ end }}{{ $text | squote }}{{ end }}]
 {{- end -}}
 
+{{- /* An expression: an update keeps fields. A list of the name of the object above them and of their names. */ -}}
+{{- define "sublet.sameFields" -}}
+{{- $above := index . 0 -}}
+{{- range $i, $field := index . 1 }}{{ if $i }} &&
+{{ end }}(has(object.{{ $above }}.{{ $field }}) ? [object.{{ $above }}.{{ $field }}] : []) ==
+(has(oldObject.{{ $above }}.{{ $field }}) ? [oldObject.{{ $above }}.{{ $field }}] : []){{ end }}
+{{- end -}}
+
 {{- /* An expression: an update keeps owners and finalizers. */ -}}
 {{- define "sublet.sameOwners" -}}
 (has(object.metadata.ownerReferences) ? object.metadata.ownerReferences : []) ==

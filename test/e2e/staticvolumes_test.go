@@ -10,6 +10,9 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 )
 
 const (
@@ -111,6 +114,7 @@ func TestVolumesMadeByHand(t *testing.T) {
 	}
 	tn.setsReclaimPolicy(staticVolume, "Delete")
 	tn.setsReclaimPolicy(staticVolume, "Retain")
+	tn.keepsVolume(t, staticVolume)
 
 	tn.kubectl("delete", "pod,pvc", "orders")
 	eventually(t, "volume that is released and kept", func(ctx context.Context) error {
@@ -120,4 +124,25 @@ func TestVolumesMadeByHand(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// keepsVolume checks that the account of the control plane changes nothing but the reclaim policy of a volume. The
+// writes are dry runs.
+func (tn *tenant) keepsVolume(t *testing.T, name string) {
+	t.Helper()
+	config := rest.CopyConfig(hostConfig)
+	config.Impersonate.UserName = "system:serviceaccount:" + tn.namespace + ":" + tn.release
+	account := kubernetes.NewForConfigOrDie(config)
+	for patch, allowed := range map[string]bool{
+		`{"spec":{"persistentVolumeReclaimPolicy":"Delete"}}`:         true,
+		`{"spec":{"capacity":{"storage":"2Gi"}}}`:                     false,
+		`{"spec":{"storageClassName":"other"}}`:                       false,
+		`{"metadata":{"annotations":{"example.com/note":"of mine"}}}`: false,
+	} {
+		_, err := account.CoreV1().PersistentVolumes().Patch(t.Context(), name, types.MergePatchType, []byte(patch),
+			metav1.PatchOptions{DryRun: []string{metav1.DryRunAll}})
+		if allowed && err != nil || !allowed && (err == nil || !strings.Contains(err.Error(), "volumes."+tn.release+"."+tn.namespace)) {
+			t.Errorf("%s: allowed %t, got %v", patch, allowed, err)
+		}
+	}
 }
