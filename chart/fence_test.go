@@ -27,7 +27,7 @@ sync:
       selector: {all: false, labels: {"example.com/it's": "x"}}
       syncBackChanges: true
       syncBackFields: [taints, labels]
-      syncBackLabels: [example.com/team]
+      syncBackLabels: [example.com/team, "example.com/it's", topology.kubernetes.io/zone, sublet.dev/x, x.k8s.io/y]
 `
 )
 
@@ -167,6 +167,14 @@ func TestNodeFence(t *testing.T) {
 	}
 	if got := variable(t, fence, "effects"); got != "['NoSchedule', 'PreferNoSchedule']" {
 		t.Errorf("effects: %s", got)
+	}
+	for name, c := range nodeWrites() {
+		old := hostNode()
+		changed := old.DeepCopy()
+		c.change(changed)
+		if got := judge(t, fence, fencedWrite{"nodes", changed, old}); (got == "") != (c.denied == "") || !strings.Contains(got, c.denied) {
+			t.Errorf("%s: got %q, want %q", name, got, c.denied)
+		}
 	}
 	if _, err := render(ch, parse(t, syncBack)); err == nil {
 		t.Error("a key with a quote must be refused before it is a part of an expression")

@@ -221,3 +221,48 @@ func hostVolume() *corev1.PersistentVolume {
 		},
 	}
 }
+
+// nodeWrite is a change of a node of the host.
+type nodeWrite struct {
+	change func(*corev1.Node)
+	denied string // a part of the message, empty if it is allowed
+}
+
+// nodeWrites returns what the account tries on a node with the settings of syncBack.
+func nodeWrites() map[string]nodeWrite {
+	const taint, label = "syncBackTaintEffects", "syncBackLabels"
+	set := func(key string, effect corev1.TaintEffect) func(*corev1.Node) {
+		return func(n *corev1.Node) { n.Spec.Taints = append(n.Spec.Taints, corev1.Taint{Key: key, Effect: effect}) }
+	}
+	labeled := func(key string) func(*corev1.Node) { return func(n *corev1.Node) { n.Labels[key] = "changed" } }
+	return map[string]nodeWrite{
+		"taint":               {set("example.com/mine", corev1.TaintEffectNoSchedule), ""},
+		"taint without /":     {set("kubernetes.io", corev1.TaintEffectNoSchedule), ""},
+		"similar domain":      {set("mykubernetes.io/x", corev1.TaintEffectNoSchedule), ""},
+		"effect":              {set("example.com/mine", corev1.TaintEffectNoExecute), taint},
+		"protected taint":     {set("node.kubernetes.io/unreachable", corev1.TaintEffectNoSchedule), taint},
+		"protected domain":    {set("k8s.io/x", corev1.TaintEffectNoSchedule), taint},
+		"our taint":           {set("sublet.dev/x", corev1.TaintEffectNoSchedule), taint},
+		"taint leaves":        {func(n *corev1.Node) { n.Spec.Taints = n.Spec.Taints[:1] }, ""},
+		"protected leaves":    {func(n *corev1.Node) { n.Spec.Taints = n.Spec.Taints[1:] }, taint},
+		"label":               {labeled("example.com/team"), ""},
+		"other label":         {labeled("example.com/other"), label},
+		"label that selects":  {labeled("example.com/pool"), label},
+		"protected label":     {labeled("topology.kubernetes.io/zone"), label},
+		"protected label new": {labeled("x.k8s.io/y"), label},
+		"our label":           {labeled("sublet.dev/x"), label},
+		"ranges of pods":      {func(n *corev1.Node) { n.Spec.PodCIDR, n.Spec.PodCIDRs = "10.0.0.0/24", []string{"10.0.0.0/24"} }, "addresses of the pods"},
+		"cordon":              {func(n *corev1.Node) { n.Spec.Unschedulable = true }, "unschedulable"},
+	}
+}
+
+// hostNode returns a node of the host that the settings of syncBack select.
+func hostNode() *corev1.Node {
+	return &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{Name: "node-1", Labels: map[string]string{"example.com/pool": "x", "topology.kubernetes.io/zone": "a"}},
+		Spec: corev1.NodeSpec{Taints: []corev1.Taint{
+			{Key: "node-role.kubernetes.io/control-plane", Effect: corev1.TaintEffectNoSchedule},
+			{Key: "example.com/host", Effect: corev1.TaintEffectNoSchedule},
+		}},
+	}
+}

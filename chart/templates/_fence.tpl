@@ -16,6 +16,25 @@
 [{{ range $i, $text := . }}{{ if $i }}, {{ end }}{{ $text | squote }}{{ end }}]
 {{- end -}}
 
+{{- /* A pattern of the names of labels and taints that no tenant writes on the host, as the server knows them too. */ -}}
+{{- define "sublet.protectedName" -}}
+^([^/]*[.])?(kubernetes[.]io|k8s[.]io|sublet[.]dev)/
+{{- end -}}
+
+{{- /* The labels of nodes that the account may change, as a list in JSON. */ -}}
+{{- define "sublet.fenceLabels" -}}
+{{- $nodes := .Values.sync.fromHost.nodes -}}
+{{- $labels := list -}}
+{{- if has "labels" $nodes.syncBackFields -}}
+{{- range $nodes.syncBackLabels -}}
+{{- if not (or (hasKey ($nodes.selector.labels | default dict) .) (regexMatch (include "sublet.protectedName" $) .)) -}}
+{{- $labels = append $labels . -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- $labels | toJson -}}
+{{- end -}}
+
 {{- /* An expression: an update keeps fields. A list of the name of the object above them and of their names. */ -}}
 {{- define "sublet.sameFields" -}}
 {{- $above := index . 0 -}}
