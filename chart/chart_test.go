@@ -82,12 +82,14 @@ func TestObjects(t *testing.T) {
 		"Service/shop-dns", "Service/shop-operator", "Service/shop-peer-0", "Service/shop-peer-1", "Service/shop-peer-2", "Service/shop-peer-3", "Service/shop-peer-4", "ServiceAccount/shop", "ServiceAccount/shop-workload", "StatefulSet/shop",
 		"ValidatingAdmissionPolicy/shop.tenant.sublet.dev", "ValidatingAdmissionPolicyBinding/shop.tenant.sublet.dev",
 	}
+	scoped := slices.Clone(all) // The quota of pods has a name of its own.
+	scoped[slices.Index(all, "ResourceQuota/shop-pods")] = "ResourceQuota/shop-pods-notbesteffort"
 	cases := map[string]struct {
 		reason, values string
 		want           []string
 	}{
 		"default":         {"the default shows real nodes, which needs a ClusterRole", "", all},
-		"toggled":         {"settings change objects, not which there are", toggled, all},
+		"toggled":         {"settings change objects, not which there are", toggled, scoped},
 		"noClusterRights": {"nothing outside of the namespace without the settings that need it", noClusterRights, all[2 : len(all)-2]},
 		"emptyDir":        {"a store in an emptyDir needs no object", emptyDir, all},
 	}

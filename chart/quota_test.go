@@ -36,6 +36,24 @@ func TestQuotaLeavesOutTheControlPlane(t *testing.T) {
 	}
 }
 
+// TestQuotaScopes checks that quotas of other scopes have other names: the host refuses to change the
+// scopes of one.
+func TestQuotaScopes(t *testing.T) {
+	t.Parallel()
+	ch := loadChart(t)
+	for scopes, want := range map[string]string{
+		"[]": "shop-pods", "[PriorityClass]": "shop-pods-priorityclass",
+		"[PriorityClass, NotBestEffort]": "shop-pods-notbesteffort-priorityclass",
+		"[NotBestEffort, PriorityClass]": "shop-pods-notbesteffort-priorityclass",
+	} {
+		rendered := mustRender(t, ch, "policies: {resourceQuota: {scopes: "+scopes+"}}")
+		quota := object[*corev1.ResourceQuota](t, rendered, want).Spec
+		if len(quota.Scopes) != strings.Count(want, "-") {
+			t.Errorf("%s: ResourceQuota %s has the scopes %v", scopes, want, quota.Scopes)
+		}
+	}
+}
+
 // TestQuotaOfPodObjects checks that the host does not enforce a key that counts the control
 // plane's pod and can have no scope. The server enforces it.
 func TestQuotaOfPodObjects(t *testing.T) {

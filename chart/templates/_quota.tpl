@@ -3,6 +3,11 @@
 {{- if ne (toString .Values.policies.resourceQuota.enabled) "false" }}true{{ end -}}
 {{- end -}}
 
+{{- /* The name of the quota of pods, with its further scopes. Helm replaces it if they change, as the host refuses that. */ -}}
+{{- define "sublet.podQuota" -}}
+{{ .Release.Name }}-pods{{ range .Values.policies.resourceQuota.scopes | default list | sortAlpha }}-{{ lower . }}{{ end }}
+{{- end -}}
+
 {{- /* Whether there is a LimitRange. Empty means no. */ -}}
 {{- define "sublet.hasLimitRange" -}}
 {{- $enabled := toString .Values.policies.limitRange.enabled -}}
