@@ -266,3 +266,30 @@ func hostNode() *corev1.Node {
 		}},
 	}
 }
+
+// TestFenceRulesOfEvents checks that the account records Events about the anchor, and rewrites those alone.
+func TestFenceRulesOfEvents(t *testing.T) {
+	t.Parallel()
+	policy := object[*admissionregistrationv1.ValidatingAdmissionPolicy](t, mustRender(t, loadChart(t), fenceOn), "shop.tenant.sublet.dev")
+	const denied = "the control plane writes its own objects, and copies with hashed names"
+	about := func(kind, name string) *corev1.Event {
+		return &corev1.Event{ObjectMeta: metav1.ObjectMeta{Name: "note"}, InvolvedObject: corev1.ObjectReference{Kind: kind, Name: name}}
+	}
+	own := about("ConfigMap", "shop-anchor")
+	for name, c := range map[string]struct {
+		write fencedWrite
+		want  string
+	}{
+		"create":                    {fencedWrite{"events", own, nil}, ""},
+		"update":                    {fencedWrite{"events", own, own}, ""},
+		"about another":             {fencedWrite{"events", about("ConfigMap", "operators"), nil}, denied},
+		"rewritten about another":   {fencedWrite{"events", own, about("Pod", "database-0")}, denied},
+		"rewritten about a pod":     {fencedWrite{"events", own, about("Pod", "shop-anchor")}, denied},
+		"rewritten about nothing":   {fencedWrite{"events", own, about("", "")}, denied},
+		"own turned into another's": {fencedWrite{"events", about("Pod", "database-0"), own}, denied},
+	} {
+		if got := judge(t, policy, c.write); got != c.want {
+			t.Errorf("%s: got %q, want %q", name, got, c.want)
+		}
+	}
+}
