@@ -18,11 +18,14 @@ import (
 // hostOf is a host with objects of a release, for the function "lookup".
 type hostOf struct{ objects []runtime.Object }
 
-// GetClientFor returns a client of pods, or of StatefulSets. Templates look up nothing else.
+// GetClientFor returns a client of pods, claims or StatefulSets. Templates look up nothing else.
 func (h hostOf) GetClientFor(_, kind string) (dynamic.NamespaceableResourceInterface, bool, error) {
 	client := dynamicfake.NewSimpleDynamicClient(scheme.Scheme, h.objects...)
-	if kind == "Pod" {
+	switch kind {
+	case "Pod":
 		return client.Resource(corev1.SchemeGroupVersion.WithResource("pods")), true, nil
+	case "PersistentVolumeClaim":
+		return client.Resource(corev1.SchemeGroupVersion.WithResource("persistentvolumeclaims")), true, nil
 	}
 	return client.Resource(appsv1.SchemeGroupVersion.WithResource("statefulsets")), true, nil
 }
@@ -82,6 +85,40 @@ func TestUpgradeKeepsClaims(t *testing.T) {
 			t.Errorf("%s: got %v, want %s", c.name, err, c.want)
 		case c.want != "" && !strings.Contains(err.Error(), "kubectl -n tenant delete statefulset shop --cascade=orphan"):
 			t.Errorf("%s: the message does not have the way out: %v", c.name, err)
+		}
+	}
+}
+
+// TestUpgradeKeepsBackupClaim upgrades a release with a claim of backups. The host allows no change of it but more size.
+func TestUpgradeKeepsBackupClaim(t *testing.T) {
+	t.Parallel()
+	ch := loadChart(t)
+	claim := func(settings string) string {
+		return "controlPlane: {backingStore: {backup: {enabled: true, volumeClaim: {" + settings + "}}}}"
+	}
+	const path = "controlPlane.backingStore.backup.volumeClaim."
+	for _, c := range []struct{ name, before, after, want string }{
+		{"nothing", claim(""), claim(""), ""},
+		{"backups off", claim("size: 5Gi"), "", ""},
+		{"the policy", claim("retentionPolicy: Retain"), claim("retentionPolicy: Delete"), ""},
+		{"the same size, in another unit", claim("size: 5Gi"), claim("size: 5120Mi"), ""},
+		{"more size", claim("size: 5Gi"), claim("size: 10Gi"), ""},
+		{"less size", claim("size: 10Gi"), claim("size: 5Gi"), path + `size: Invalid value: "5Gi": the claim has 10Gi, and cannot shrink`},
+		{"the class", claim("storageClass: slow"), claim("storageClass: fast"), path + `storageClass: Invalid value: "fast": the claim has "slow"`},
+		{"the default class", claim("storageClass: slow"), claim(""), ""},
+		{"the order of modes", claim("accessModes: [ReadWriteOnce, ReadWriteMany]"), claim("accessModes: [ReadWriteMany, ReadWriteOnce]"), ""},
+		{"the modes", claim(""), claim("accessModes: [ReadWriteMany]"), path + `accessModes: Invalid value: ["ReadWriteMany"]: the claim has ["ReadWriteOnce"]`},
+	} {
+		rendered := mustRender(t, ch, c.before)
+		host := hostOf{objects: []runtime.Object{
+			object[*appsv1.StatefulSet](t, rendered, "shop"), object[*corev1.PersistentVolumeClaim](t, rendered, "shop-backup"),
+		}}
+		err := upgradeOn(t, host, c.after)
+		switch {
+		case c.want == "" && err != nil:
+			t.Errorf("%s: %v", c.name, err)
+		case c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "kubectl -n tenant delete pvc shop-backup")):
+			t.Errorf("%s: got %v, want %s, and what to do", c.name, err, c.want)
 		}
 	}
 }

@@ -31,3 +31,31 @@ alone, after all else has changed. Sizes are compared as numbers: the host write
 {{- end -}}
 {{- end -}}
 {{- end -}}
+
+{{- /*
+Refuses a change of the claim of backups that the host would refuse in the middle of an upgrade. A claim that an earlier
+release has left counts too. Without a class in the values, it has the default class or a former one.
+*/ -}}
+{{- define "sublet.keepBackupClaim" -}}
+{{- $live := lookup "v1" "PersistentVolumeClaim" .Release.Namespace (printf "%s-backup" .Release.Name) -}}
+{{- if $live -}}
+{{- $claim := .Values.controlPlane.backingStore.backup.volumeClaim -}}
+{{- $problems := list -}}
+{{- $size := dig "spec" "resources" "requests" "storage" "0" $live -}}
+{{- if lt (include "sublet.quantity" $claim.size | float64) (include "sublet.quantity" $size | float64) -}}
+{{- $problems = append $problems (printf "size: Invalid value: %q: the claim has %s, and cannot shrink" (toString $claim.size) $size) -}}
+{{- end -}}
+{{- $class := dig "spec" "storageClassName" "" $live -}}
+{{- if and $claim.storageClass (ne $claim.storageClass $class) -}}
+{{- $problems = append $problems (printf "storageClass: Invalid value: %q: the claim has %q" $claim.storageClass $class) -}}
+{{- end -}}
+{{- $modes := dig "spec" "accessModes" list $live -}}
+{{- if ne (sortAlpha $claim.accessModes | toJson) (sortAlpha $modes | toJson) -}}
+{{- $problems = append $problems (printf "accessModes: Invalid value: %s: the claim has %s" (toJson $claim.accessModes) (toJson $modes)) -}}
+{{- end -}}
+{{- with $problems -}}
+{{- $way := printf "The host cannot change this claim. Set it back. Or copy the backups, and delete the claim and the pods that use it: kubectl -n %s delete pvc %s-backup" $.Release.Namespace $.Release.Name -}}
+{{- fail (printf "%d %s in the values:\n  controlPlane.backingStore.backup.volumeClaim.%s\n%s" (len .) (ternary "problem" "problems" (eq (len .) 1)) (join "\n  controlPlane.backingStore.backup.volumeClaim." .) $way) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
