@@ -2,6 +2,7 @@ package chart_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -261,6 +262,44 @@ func TestNetworkPolicyPorts(t *testing.T) {
 			t.Errorf("the control plane listens on %s, which no rule opens", listening.Name)
 		}
 	}
+}
+
+// TestNameserverPorts checks that whoever answers DNS reaches the nameservers of the operator on their ports.
+func TestNameserverPorts(t *testing.T) {
+	t.Parallel()
+	ch := loadChart(t)
+	const forward = "networking: {advanced: {dns: {forward: {a.example: 192.0.2.53, b.example: '192.0.2.53:5353', c.example: '192.0.2.53:1053', " +
+		"d.example: '192.0.2.53:1053', e.example: 'fd00::53', f.example: '[fd00::53]:8053'}}}}\n"
+	for _, c := range []struct{ values, policy, other string }{
+		{forward, "shop-control-plane", ""},
+		{forward + "controlPlane: {coredns: {replicas: 1}}\n", "shop-dns", "shop-control-plane"},
+	} {
+		rendered := mustRender(t, ch, c.values)
+		if diff := cmp.Diff([]string{"192.0.2.53/32 1053 UDP", "192.0.2.53/32 1053 TCP", "fd00::53/128 8053 UDP", "fd00::53/128 8053 TCP"}, openBlocks(t, rendered, c.policy)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", c.policy, diff)
+		}
+		if c.other != "" {
+			if got := openBlocks(t, rendered, c.other); got != nil {
+				t.Errorf("%s answers no DNS, but opens %v", c.other, got)
+			}
+		}
+	}
+}
+
+// openBlocks returns the ranges to which a policy opens ports.
+func openBlocks(t *testing.T, r rendering, policy string) []string {
+	t.Helper()
+	var open []string
+	for _, rule := range object[*networkingv1.NetworkPolicy](t, r, policy).Spec.Egress {
+		for _, to := range rule.To {
+			for _, port := range rule.Ports {
+				if to.IPBlock != nil {
+					open = append(open, fmt.Sprintf("%s %d %s", to.IPBlock.CIDR, port.Port.IntVal, *port.Protocol))
+				}
+			}
+		}
+	}
+	return open
 }
 
 // TestPoliciesOfPodsThatAreNoCopies compares a pod that a controller of the host has made from a template
