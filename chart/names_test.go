@@ -1,6 +1,7 @@
 package chart_test
 
 import (
+	"strings"
 	"testing"
 
 	"helm.sh/helm/v4/pkg/chart/common"
@@ -31,6 +32,22 @@ func TestNamesAreText(t *testing.T) {
 			if _, err := renderOn(ch, release, "v1.37.0", parse(t, values)); err != nil {
 				t.Errorf("release %s in namespace %s: %v\nwith %s", names[0], names[1], err, values)
 			}
+		}
+	}
+}
+
+// TestReplicasOfOwnServices checks that no Service of the tenant gets the name of one of the release's own, whose
+// selector the account could write then.
+func TestReplicasOfOwnServices(t *testing.T) {
+	t.Parallel()
+	ch := loadChart(t)
+	for to, want := range map[string]bool{
+		"shop": false, "shop-dns": false, "shop-operator": false, "shop-controllers": false, "shop-peer-0": false, "shop-peer-4": false,
+		"shop-web": true, "web": true, "my-shop-dns": true, "shop-dns-2": true,
+	} {
+		_, err := render(ch, parse(t, "networking: {replicateServices: {toHost: [{from: default/web, to: "+to+"}]}}"))
+		if (err == nil) != want || err != nil && !strings.Contains(err.Error(), `networking.replicateServices.toHost: Invalid value: "`+to+`"`) {
+			t.Errorf("%s: accepted %t, got %v", to, want, err)
 		}
 	}
 }

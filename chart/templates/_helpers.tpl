@@ -287,6 +287,17 @@ may be the first. The values are those of all templates, so the later calls find
 {{- end -}}
 {{- end -}}
 
+{{- /* Which Services of the tenant would have the names of the release's own. */ -}}
+{{- define "sublet.ownServices" -}}
+{{- $problems := list -}}
+{{- range .Values.networking.replicateServices.toHost -}}
+{{- if regexMatch (printf "^%s(-dns|-operator|-controllers|-peer-[0-9]+)?$" $.Release.Name) .to -}}
+{{- $problems = append $problems (printf "networking.replicateServices.toHost: Invalid value: %s: is the name of a Service of the release; choose another one" (toJson .to)) -}}
+{{- end -}}
+{{- end -}}
+{{- join "\n" $problems -}}
+{{- end -}}
+
 {{- define "sublet.digest" -}}
 {{- omit .Values "global" | toJson | sha256sum -}}
 {{- end -}}
@@ -302,7 +313,7 @@ may be the first. The values are those of all templates, so the later calls find
 {{- end -}}
 {{- if not $problems -}}
 {{- include "sublet.addPresets" . -}}
-{{- $problems = list (include "sublet.combinations" .) (include "sublet.patches" .) (include "sublet.ranges" .) | compact | join "\n" -}}
+{{- $problems = list (include "sublet.combinations" .) (include "sublet.patches" .) (include "sublet.ranges" .) (include "sublet.ownServices" .) | compact | join "\n" -}}
 {{- if and .Values.controlPlane.advanced.split.enabled (gt (len .Release.Name) 40) -}}
 {{- fail (printf "the name of the release is %q: with controlPlane.advanced.split.enabled it must have at most 40 characters" .Release.Name) -}}
 {{- end -}}
