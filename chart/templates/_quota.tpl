@@ -8,6 +8,14 @@
 {{ .Release.Name }}-pods{{ range .Values.policies.resourceQuota.scopes | default list | sortAlpha }}-{{ lower . }}{{ end }}
 {{- end -}}
 
+{{- /* Whether the quota counts more of pods than their number. Empty means no. */ -}}
+{{- define "sublet.quotaComputes" -}}
+{{- $keys := without (splitList " " (include "sublet.podQuotaKeys" .)) "pods" -}}
+{{- range $key, $_ := .Values.policies.resourceQuota.quota -}}
+{{- if has $key $keys }}true{{ end -}}
+{{- end -}}
+{{- end -}}
+
 {{- /* Whether there is a LimitRange. Empty means no. */ -}}
 {{- define "sublet.hasLimitRange" -}}
 {{- $enabled := toString .Values.policies.limitRange.enabled -}}

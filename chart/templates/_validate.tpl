@@ -611,6 +611,12 @@
 {{- if include "sublet.hasMore" (list "ephemeral-storage" $v.controlPlane.advanced.hooks.resources.requests $v.controlPlane.advanced.hooks.resources.limits) -}}
 {{- $problems = append $problems (printf "controlPlane.advanced.hooks.resources.requests.ephemeral-storage: Invalid value: %s: is more than controlPlane.advanced.hooks.resources.limits.ephemeral-storage; lower it, or raise the limit" (get $v.controlPlane.advanced.hooks.resources.requests "ephemeral-storage" | toJson)) -}}
 {{- end -}}
+{{- if and (include "sublet.hasResourceQuota" $) (has "BestEffort" $v.policies.resourceQuota.scopes) (has "NotBestEffort" $v.policies.resourceQuota.scopes) -}}
+{{- $problems = append $problems (printf "policies.resourceQuota.scopes: Invalid value: %s: no pod is in the scopes BestEffort and NotBestEffort, and the host refuses both together; leave one of them out" (get $v.policies.resourceQuota "scopes" | toJson)) -}}
+{{- end -}}
+{{- if and (include "sublet.hasResourceQuota" $) (has "BestEffort" $v.policies.resourceQuota.scopes) (include "sublet.quotaComputes" $) -}}
+{{- $problems = append $problems (printf "policies.resourceQuota.scopes: Invalid value: %s: the host accepts the scope BestEffort with the number of pods alone; leave the scope out, or take cpu, memory, and their requests and limits out of policies.resourceQuota.quota with null" (get $v.policies.resourceQuota "scopes" | toJson)) -}}
+{{- end -}}
 {{- if and (include "sublet.hasResourceQuota" $) (not (include "sublet.hasLimitRange" $)) (include "sublet.quotaNeedsDefaults" $) -}}
 {{- $problems = append $problems (printf "policies.limitRange.enabled: Invalid value: %s: policies.resourceQuota has requests or limits, which refuse each pod without them; set this to auto, or take these keys out of the quota with null" (get $v.policies.limitRange "enabled" | toJson)) -}}
 {{- end -}}

@@ -22,6 +22,16 @@ func resourceConditions() map[string]string {
 	return all
 }
 
+// quotaConditions returns the conditions of the combinations of the quota.
+func quotaConditions() map[string]string {
+	const has, scopes = `(include "sublet.hasResourceQuota" $)`, "$v.policies.resourceQuota.scopes"
+	return map[string]string{
+		"quota-best-effort-twice":    "and " + has + ` (has "BestEffort" ` + scopes + `) (has "NotBestEffort" ` + scopes + ")",
+		"quota-best-effort-computes": "and " + has + ` (has "BestEffort" ` + scopes + `) (include "sublet.quotaComputes" $)`,
+		"quota-without-defaults":     "and " + has + " (not " + hasLimitRange + `) (include "sublet.quotaNeedsDefaults" $)`,
+	}
+}
+
 // limitRangeConditions returns the conditions of the combinations of the limit range.
 func limitRangeConditions() map[string]string {
 	all := map[string]string{}

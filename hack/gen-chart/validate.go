@@ -35,8 +35,6 @@ func conditions() map[string]string {
 		"secrets-off-and-all":    "and " + toHost + ".secrets.all (not " + toHost + ".secrets.enabled)",
 		"scheduler-without-nodes": "and $v.controlPlane.advanced.virtualScheduler.enabled (or (not " + nodes + ".enabled) " +
 			"(and (not " + nodes + ".selector.all) (not " + nodes + ".selector.labels)))",
-		"quota-without-defaults": `and (include "sublet.hasResourceQuota" $) (not (include "sublet.hasLimitRange" $)) ` +
-			`(include "sublet.quotaNeedsDefaults" $)`,
 		"class-without-claim": "and (not " + claim + ".enabled) " + claim + ".storageClass",
 		"no-size":             `le (include "sublet.quantity" ` + claim + ".size | float64) 0.0",
 		"backup-of-replicas": "and " + backup + ".enabled " + severalBackupReplicas() + " " +
@@ -54,7 +52,7 @@ func conditions() map[string]string {
 	}
 	for _, more := range []map[string]string{
 		kindConditions(), storeConditions(), moveConditions(), autoscalingConditions(), accessConditions(),
-		customResourceConditions(), networkingConditions(), splitConditions(), scheduleConditions(), resourceConditions(), limitRangeConditions(),
+		customResourceConditions(), networkingConditions(), splitConditions(), scheduleConditions(), resourceConditions(), quotaConditions(), limitRangeConditions(),
 	} {
 		maps.Copy(all, more)
 	}

@@ -1,6 +1,7 @@
 package v1alpha1
 
 import (
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -61,7 +62,22 @@ func defaultResourceQuota() ResourceQuota {
 
 // quotaCombinations returns the rules about the quota.
 func quotaCombinations() []Combination {
+	const scopes = "policies.resourceQuota.scopes"
 	return []Combination{{
+		Name: "quota-best-effort-twice", Path: scopes, With: []string{"policies.resourceQuota.enabled"},
+		Detail: "no pod is in the scopes BestEffort and NotBestEffort, and the host refuses both together; leave one of them out",
+		Violated: func(c *Config) bool {
+			return c.Policies.HasResourceQuota() && c.Policies.ResourceQuota.hasScopes(corev1.ResourceQuotaScopeBestEffort, corev1.ResourceQuotaScopeNotBestEffort)
+		},
+	}, {
+		Name: "quota-best-effort-computes", Path: scopes,
+		With: []string{"policies.resourceQuota.enabled", "policies.resourceQuota.quota"},
+		Detail: "the host accepts the scope BestEffort with the number of pods alone; leave the scope out, or take cpu, memory, " +
+			"and their requests and limits out of policies.resourceQuota.quota with null",
+		Violated: func(c *Config) bool {
+			return c.Policies.HasResourceQuota() && c.Policies.ResourceQuota.hasScopes(corev1.ResourceQuotaScopeBestEffort) && c.Policies.ResourceQuota.hasComputeKeys()
+		},
+	}, {
 		Name: "quota-without-defaults", Path: "policies.limitRange.enabled",
 		With: []string{"policies.resourceQuota.enabled", "policies.resourceQuota.quota"},
 		Detail: "policies.resourceQuota has requests or limits, which refuse each pod without them; " +
@@ -70,6 +86,21 @@ func quotaCombinations() []Combination {
 			return c.Policies.HasResourceQuota() && !c.Policies.HasLimitRange() && c.Policies.ResourceQuota.needsDefaults()
 		},
 	}}
+}
+
+// hasScopes reports whether the quota has all of these scopes.
+func (q ResourceQuota) hasScopes(scopes ...corev1.ResourceQuotaScope) bool {
+	return !slices.ContainsFunc(scopes, func(scope corev1.ResourceQuotaScope) bool { return !slices.Contains(q.Scopes, scope) })
+}
+
+// hasComputeKeys reports whether the quota counts more of pods than their number.
+func (q ResourceQuota) hasComputeKeys() bool {
+	for _, name := range []corev1.ResourceName{"cpu", "memory", "requests.cpu", "requests.memory", "limits.cpu", "limits.memory"} {
+		if _, found := q.Quota[name]; found {
+			return true
+		}
+	}
+	return false
 }
 
 // needsDefaults reports whether the quota refuses a pod without requests or limits.
