@@ -5,12 +5,20 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	genericapirequest "k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/kubernetes/fake"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/metrics/pkg/apis/metrics/v1beta1"
+	metricsclient "k8s.io/metrics/pkg/client/clientset/versioned/typed/metrics/v1beta1"
+	clocktesting "k8s.io/utils/clock/testing"
+
+	"github.com/sublet-dev/sublet/pkg/recent"
 )
 
 // heldLists is a client whose lists of pods wait until the test releases them.
@@ -18,11 +26,10 @@ type heldLists struct {
 	kubernetes.Interface
 
 	inProgress atomic.Int64
-	begun      chan int64 // how many are in progress
 	release    chan struct{}
 }
 
-// heldCore and heldPods are the parts of the client.
+// heldCore and heldPods are parts of the client.
 type (
 	heldCore struct {
 		corev1client.CoreV1Interface
@@ -44,48 +51,54 @@ func (h heldCore) Pods(namespace string) corev1client.PodInterface {
 
 // List implements corev1client.PodInterface.
 func (h heldPods) List(context.Context, metav1.ListOptions) (*corev1.PodList, error) {
-	h.lists.begun <- h.lists.inProgress.Add(1)
+	h.lists.inProgress.Add(1)
+	defer h.lists.inProgress.Add(-1)
 	<-h.lists.release
-	h.lists.inProgress.Add(-1)
 	return &corev1.PodList{}, nil
+}
+
+// noUsageOfHost is a metrics API of a host that has measured nothing.
+type noUsageOfHost struct {
+	metricsclient.PodMetricsInterface
+}
+
+// List implements metricsclient.PodMetricsInterface.
+func (noUsageOfHost) List(context.Context, metav1.ListOptions) (*v1beta1.PodMetricsList, error) {
+	return &v1beta1.PodMetricsList{}, nil
 }
 
 // TestListsAtOnce lists the usage of pods and nodes many times at once. Few lists of virtual pods are in memory.
 func TestListsAtOnce(t *testing.T) {
 	t.Parallel()
-	w := newShop(t)
-	const clients = 50
-	held := &heldLists{Interface: w.pods.virtual(), begun: make(chan int64, 3*clients), release: make(chan struct{})}
-	w.pods.virtual = func() kubernetes.Interface { return held }
-	var all sync.WaitGroup
-	for range clients {
-		for _, list := range []func(context.Context) error{
-			func(ctx context.Context) error { _, err := w.pods.List(ctx, nil); return err },
-			func(ctx context.Context) error { _, err := w.nodes.List(ctx, nil); return err },
-			func(ctx context.Context) error { _, err := w.nodes.Get(ctx, "n1", nil); return err },
-		} {
-			all.Go(func() {
-				if err := list(genericapirequest.WithNamespace(t.Context(), "")); err != nil {
-					t.Error(err)
-				}
-			})
+	synctest.Test(t, func(t *testing.T) {
+		clock := clocktesting.NewFakeClock(time.Unix(0, 0))
+		held := &heldLists{Interface: fake.NewClientset(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}}), release: make(chan struct{})}
+		r := &reader{
+			cluster: shop(), virtual: func() kubernetes.Interface { return held }, lists: make(chan struct{}, maxLists),
+			usage: &hostUsage{client: noUsageOfHost{}, clock: clock, recent: recent.NewAnswers[allPods, *usageByPod](keepUsage, clock)},
 		}
-	}
-	for i := range 3 * clients {
-		if got := <-held.begun; got > maxLists {
-			t.Errorf("%d lists at once, want at most %d", got, maxLists)
-		}
-		if i == maxLists-1 {
-			ctx, leave := context.WithCancel(genericapirequest.WithNamespace(t.Context(), ""))
-			leave()
-			if _, err := w.pods.List(ctx, nil); err == nil {
-				t.Error("a client that leaves gets a list")
+		pods, nodes := podStorage{r}, nodeStorage{r}
+		ctx, leave := context.WithCancel(genericapirequest.WithNamespace(t.Context(), ""))
+		var all sync.WaitGroup
+		begin := func(ctx context.Context, times int) {
+			for range times {
+				all.Go(func() { _, _ = pods.List(ctx, nil) })
+				all.Go(func() { _, _ = nodes.List(ctx, nil) })
+				all.Go(func() { _, _ = nodes.Get(ctx, "n1", nil) })
 			}
+			synctest.Wait()
 		}
-		if i >= maxLists-1 {
+		const patient = 10
+		begin(context.WithoutCancel(ctx), patient)
+		begin(ctx, 50)
+		leave() // The others stay.
+		for left := 3 * patient; left > 0; left-- {
+			synctest.Wait()
+			if got := held.inProgress.Load(); got != int64(min(left, maxLists)) {
+				t.Errorf("%d lists at once while %d requests are left, want %d", got, left, min(left, maxLists))
+			}
 			held.release <- struct{}{}
 		}
-	}
-	close(held.release)
-	all.Wait()
+		all.Wait()
+	})
 }
