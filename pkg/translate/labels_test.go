@@ -173,9 +173,6 @@ func TestSelectorOfNothing(t *testing.T) {
 	if got := toHostSelector(shop, nil, nil); got != nil {
 		t.Errorf("toHostSelector(nil) = %v, want nil, which selects nothing", got)
 	}
-	if got := ServiceSelector(shop, "default", nil); got != nil {
-		t.Errorf("ServiceSelector(nil) = %v, want nil: somebody else manages the endpoints", got)
-	}
 }
 
 func TestServiceSelector(t *testing.T) {

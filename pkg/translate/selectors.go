@@ -46,11 +46,12 @@ func inNamespaces(namespaces []string) metav1.LabelSelectorRequirement {
 	}
 }
 
-// ServiceSelector returns the host selector for the selector of a Service. A Service without a
-// selector gets none, because its endpoints are managed otherwise.
+// ServiceSelector returns the host selector for the selector of a Service. For a Service without a selector it
+// returns one that matches no pod. Without any, the host's controllers would leave the endpoints of a former
+// selector as they are, and their addresses may go to pods of others.
 func ServiceSelector(c Cluster, namespace string, selector map[string]string) map[string]string {
 	if len(selector) == 0 {
-		return nil
+		return map[string]string{labels.Cluster: c.UID, labels.Namespace: ""} // No namespace has this name.
 	}
 	return newHostLabels(c, namespace, selector)
 }

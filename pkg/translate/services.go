@@ -69,16 +69,31 @@ func CopyAssigned(host, virtual *corev1.Service) {
 	if len(virtual.Spec.ClusterIPs) < len(host.Spec.ClusterIPs) {
 		virtual.Spec.ClusterIPs = slices.Clone(host.Spec.ClusterIPs)
 	}
+	copyFamilies(host, virtual)
+	CopyNodePorts(host.Spec.Ports, &virtual.Spec)
+	if HasHealthCheckPort(&virtual.Spec) && virtual.Spec.HealthCheckNodePort == 0 {
+		virtual.Spec.HealthCheckNodePort = host.Spec.HealthCheckNodePort
+	}
+}
+
+// copyFamilies copies the IP families to a virtual Service that has none. It copies none to a headless Service
+// without a selector, whose host copy has a selector and so other defaults.
+func copyFamilies(host, virtual *corev1.Service) {
+	if IsHeadlessWithoutSelector(&virtual.Spec) && len(host.Spec.Selector) > 0 {
+		return
+	}
 	if len(virtual.Spec.IPFamilies) < len(host.Spec.IPFamilies) {
 		virtual.Spec.IPFamilies = slices.Clone(host.Spec.IPFamilies)
 	}
 	if virtual.Spec.IPFamilyPolicy == nil {
 		virtual.Spec.IPFamilyPolicy = host.Spec.IPFamilyPolicy
 	}
-	CopyNodePorts(host.Spec.Ports, &virtual.Spec)
-	if HasHealthCheckPort(&virtual.Spec) && virtual.Spec.HealthCheckNodePort == 0 {
-		virtual.Spec.HealthCheckNodePort = host.Spec.HealthCheckNodePort
-	}
+}
+
+// IsHeadlessWithoutSelector reports whether a Service is headless and has no selector. The API gives such a
+// Service two IP families, also in a cluster with one.
+func IsHeadlessWithoutSelector(spec *corev1.ServiceSpec) bool {
+	return spec.ClusterIP == corev1.ClusterIPNone && len(spec.Selector) == 0
 }
 
 // CopyNodePorts copies node ports from the entries of from to the same ports of a Service that have none. Like an

@@ -3,6 +3,7 @@ package integration
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -21,6 +22,7 @@ import (
 	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/sublet-dev/sublet/api/labels"
 	"github.com/sublet-dev/sublet/pkg/syncer"
 	"github.com/sublet-dev/sublet/pkg/syncer/kinds"
 	"github.com/sublet-dev/sublet/pkg/translate"
@@ -141,6 +143,37 @@ func TestServicesAreTheHosts(t *testing.T) {
 	r.reportsBalancer(t, balancer)
 	r.changesTypes(t, ports)
 	r.bareServiceHasSlices(t)
+	r.removesSelectors(t, create(r.service("fading")), headless)
+}
+
+// removesSelectors removes the selectors of Services. Those of their copies then match no pod, so that the host's
+// controllers empty their slices. The host also accepts the copy of a new headless Service without a selector.
+func (r *release) removesSelectors(t *testing.T, services ...*corev1.Service) {
+	t.Helper()
+	bare := r.service("headless-bare")
+	bare.Spec.ClusterIP, bare.Spec.Selector = corev1.ClusterIPNone, nil
+	if err := r.virtual.client.Create(t.Context(), bare); err != nil {
+		t.Fatal(err)
+	}
+	if len(bare.Spec.IPFamilies) != 2 {
+		t.Errorf("a headless Service without a selector has the families %v, want two as on any cluster", bare.Spec.IPFamilies)
+	}
+	for _, service := range services {
+		patch := client.RawPatch(types.MergePatchType, []byte(`{"spec":{"selector":null}}`))
+		if err := r.virtual.client.Patch(t.Context(), service.DeepCopy(), patch); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := map[string]string{labels.Cluster: r.cluster.UID, labels.Namespace: ""}
+	for _, service := range append(services, bare) {
+		eventually(t, "copy that selects no pod", func(ctx context.Context) error {
+			host := &corev1.Service{}
+			if err := r.host.client.Get(ctx, r.hostKey(service.Name), host); err != nil || !maps.Equal(host.Spec.Selector, want) {
+				return fmt.Errorf("Service %s: selector %v, %w", service.Name, host.Spec.Selector, err)
+			}
+			return nil
+		})
+	}
 }
 
 // changesTypes changes the type of a Service to and fro. Its address stays, and it has a node port

@@ -22,7 +22,7 @@ func Services(o Options) syncer.Resource[*corev1.Service, *corev1.Service] {
 			return translate.ShouldCopyService(virtual) && virtual.Spec.Type != corev1.ServiceTypeExternalName, nil
 		},
 		Down: func(s syncer.Scope, virtual, host *corev1.Service) error {
-			return fillHostService(o.Services, s, virtual, host)
+			return fillHostService(o, s, virtual, host)
 		},
 		Up: func(s syncer.Scope, host, virtual *corev1.Service) error {
 			fillVirtualService(o.Services, s, host, virtual)
@@ -34,7 +34,8 @@ func Services(o Options) syncer.Resource[*corev1.Service, *corev1.Service] {
 // fillHostService fills in the host Service. It keeps what the host has assigned. It only copies
 // external IPs that the rules allow, because a tenant could otherwise redirect the traffic of any
 // address to their own pods.
-func fillHostService(rules ServiceRules, s syncer.Scope, virtual, host *corev1.Service) error {
+func fillHostService(o Options, s syncer.Scope, virtual, host *corev1.Service) error {
+	rules := o.Services
 	host.Labels = translate.SyncServiceLabels(host.Labels, virtual.Labels)
 	if rules != nil {
 		host.Annotations = translate.SyncAnnotations(host.Annotations, virtual.Annotations, rules.PassesAnnotation)
@@ -47,6 +48,9 @@ func fillHostService(rules ServiceRules, s syncer.Scope, virtual, host *corev1.S
 		return rules == nil || !rules.AllowsExternalIP(ip)
 	})
 	keepHostSpec(assigned, virtual, host)
+	if translate.IsHeadlessWithoutSelector(&virtual.Spec) {
+		limitFamilies(o.KubernetesServiceIP, host)
+	}
 	if err := keepBalancerIP(assigned, virtual, host); err != nil {
 		return err
 	}
@@ -75,6 +79,16 @@ func keepHostSpec(assigned corev1.ServiceSpec, virtual, host *corev1.Service) {
 	if assigned.HealthCheckNodePort != 0 && virtual.Spec.HealthCheckNodePort == 0 && translate.HasHealthCheckPort(&virtual.Spec) {
 		host.Spec.HealthCheckNodePort = assigned.HealthCheckNodePort
 	}
+}
+
+// limitFamilies limits a host Service to the IP family of an address that the host has assigned. The API allows
+// a family that the host lacks only to a headless Service without a selector, and the copy has a selector.
+func limitFamilies(address string, host *corev1.Service) {
+	family, single := corev1.IPv4Protocol, corev1.IPFamilyPolicySingleStack
+	if translate.IsIPv6(address) {
+		family = corev1.IPv6Protocol
+	}
+	host.Spec.IPFamilies, host.Spec.IPFamilyPolicy = []corev1.IPFamily{family}, &single
 }
 
 // keepBalancerIP keeps the address that a controller of the host has given to a load balancer, as
