@@ -21,7 +21,7 @@ import (
 func (r *reconciler) writeDown(s Scope, key types.NamespacedName, virtual, host client.Object) error {
 	after, err := r.buildHost(s, key, virtual, deepCopy(host))
 	if err != nil {
-		return r.narrowUnpatched(s, key, host, after, err)
+		return r.narrowUnbuilt(s, key, host, after, err)
 	}
 	written, change, isDue, err := r.sendDown(s, key, host, after)
 	if !isDue {

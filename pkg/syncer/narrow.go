@@ -25,9 +25,9 @@ func (r *reconciler) handleFailedPatch(s Scope, key types.NamespacedName, host, 
 	return r.narrow(s, key, host, wanted, cause)
 }
 
-// narrowUnpatched narrows a host copy that could not be built because of cause. wanted lacks the changes of the
-// patch that has failed, and is nil if the kind itself has.
-func (r *reconciler) narrowUnpatched(s Scope, key types.NamespacedName, host, wanted client.Object, cause error) error {
+// narrowUnbuilt narrows a host copy that could not be built because of cause. wanted lacks what could not be
+// built. It is nil if nothing is known, as after a failed read. The copy then stays as it is.
+func (r *reconciler) narrowUnbuilt(s Scope, key types.NamespacedName, host, wanted client.Object, cause error) error {
 	if wanted == nil || r.kind.narrow == nil {
 		return cause
 	}

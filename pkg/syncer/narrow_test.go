@@ -212,3 +212,36 @@ func TestFailedPatchEndsAccess(t *testing.T) {
 		t.Errorf("data of the copy (-want +got):\n%s", diff)
 	}
 }
+
+// TestUnbuiltUpdateEndsAccess checks what is left of a copy that the kind cannot build.
+func TestUnbuiltUpdateEndsAccess(t *testing.T) {
+	t.Parallel()
+	unsupported := &translate.UnsupportedError{Problems: []error{errors.New("too many keys")}}
+	for name, tc := range map[string]struct {
+		reason string
+		cause  error
+		keeps  bool // the kind does not narrow
+		left   map[string]string
+	}{
+		"Unsupported": {reason: "What may not stay ends.", cause: unsupported, left: map[string]string{"kept": ""}},
+		"Transient":   {reason: "A read that fails ends nothing.", cause: errors.New("cannot list Services"), left: map[string]string{"kept": "", "ended": ""}},
+		"State":       {reason: "A kind that does not narrow its copies keeps them.", cause: unsupported, keeps: true, left: map[string]string{"kept": "", "ended": ""}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			kind := grantingMaps(!tc.keeps)
+			down := kind.down
+			kind.down = func(s Scope, virtual, host client.Object) error { return errors.Join(down(s, virtual, host), tc.cause) }
+			virtual := virtualMap(func(m *corev1.ConfigMap) { m.Data = map[string]string{"kept": "", "added": ""} })
+			host := hostMap("v1", func(m *corev1.ConfigMap) { m.Data = map[string]string{"kept": "", "ended": ""} })
+			b := newBenchOf(kind, clocktesting.NewFakeClock(testStart()), virtual, host)
+			if _, err := b.reconcile(t.Context(), theKey()); !errors.Is(err, tc.cause) {
+				t.Errorf("%s The reconcile returns %v, want %v", tc.reason, err, tc.cause)
+			}
+			left := b.hostServer.get(host, client.ObjectKeyFromObject(host)).(*corev1.ConfigMap).Data
+			if diff := cmp.Diff(tc.left, left); diff != "" {
+				t.Errorf("%s Data of the copy (-want +got):\n%s", tc.reason, diff)
+			}
+		})
+	}
+}

@@ -211,7 +211,8 @@ type Resource[V, H client.Object] struct {
 
 	// Narrow removes from a host copy what wanted, the state that the copy should have, does not give. It adds
 	// nothing. The engine calls it when the host refuses the update to wanted, so that access that has ended
-	// does not wait for the rest. If the host refuses the narrowed copy too, the engine deletes the copy, and
+	// does not wait for the rest. It also calls it after an [translate.UnsupportedError] of Down, which then leaves
+	// only what may stay in the host object. If the host refuses the narrowed copy too, the engine deletes the copy, and
 	// creates it again once the host accepts it. So it is for kinds whose copies give access to something
 	// and have no state. nil means that only labels and annotations are removed, for all kinds alike.
 	Narrow func(host, wanted H)

@@ -177,8 +177,8 @@ func (r *reconciler) reserve(host client.Object, o writeOptions) (undo func(), e
 }
 
 // buildHost runs Down and the patch on a host object and returns it. If the virtual side owns
-// the kind, the engine restores the identity of the host object afterwards. If the patch fails, the object is
-// returned as Down has built it.
+// the kind, the engine restores the identity of the host object afterwards. If the patch fails, or Down returns an
+// [translate.UnsupportedError], the object is returned as Down has left it. After other errors of Down it is nil.
 func (r *reconciler) buildHost(s Scope, key types.NamespacedName, virtual, host client.Object) (client.Object, error) {
 	owners := host.GetOwnerReferences()
 	var before client.Object
@@ -188,7 +188,10 @@ func (r *reconciler) buildHost(s Scope, key types.NamespacedName, virtual, host 
 	}
 	if r.kind.down != nil {
 		if err := r.kind.down(s, deepCopy(virtual), host); err != nil {
-			return nil, fmt.Errorf("cannot build the host copy of %s: %w", key, err)
+			if _, ok := errors.AsType[*translate.UnsupportedError](err); !ok {
+				host = nil
+			}
+			return host, fmt.Errorf("cannot build the host copy of %s: %w", key, err)
 		}
 	}
 	if err := r.applyPatch(s, patch, PatchRequest{Side: Host, Original: virtual, Copy: host, Before: before}); err != nil {

@@ -34,13 +34,16 @@ type PolicyInput struct {
 // NetworkPolicy returns the spec of the host copy of a NetworkPolicy. NetworkPolicies are
 // additive, so a copy must not allow what the release's own policies deny. Pod peers are
 // limited to the pods of this virtual cluster. IP blocks are limited to the addresses that the
-// operator allows. A rule without peers allows both.
+// operator allows. A rule without peers allows both. If the ports of exposed Services are too many, it returns the
+// spec without them, and an [UnsupportedError].
 func NetworkPolicy(in PolicyInput, virtual *networkingv1.NetworkPolicy) (networkingv1.NetworkPolicySpec, error) {
 	p := policyTranslation{PolicyInput: in, virtual: virtual}
 	p.exposed = p.exposedPorts()
+	var unsupported error
 	if ports := len(virtual.Spec.Ingress) * len(p.exposed); ports > maxExposed {
-		return networkingv1.NetworkPolicySpec{}, &UnsupportedError{[]error{fmt.Errorf(
+		unsupported = &UnsupportedError{[]error{fmt.Errorf(
 			"spec.ingress: %d rules, each with the %d ports of exposed Services of its pods, are too many; use fewer rules", len(virtual.Spec.Ingress), len(p.exposed))}}
+		p.exposed = nil
 	}
 	spec := networkingv1.NetworkPolicySpec{
 		PodSelector: *toHostSelector(in.Cluster, []string{virtual.Namespace}, &virtual.Spec.PodSelector),
@@ -52,7 +55,7 @@ func NetworkPolicy(in PolicyInput, virtual *networkingv1.NetworkPolicy) (network
 	for _, rule := range virtual.Spec.Egress {
 		spec.Egress = append(spec.Egress, p.toHostEgress(rule)...)
 	}
-	return spec, nil
+	return spec, unsupported
 }
 
 // maxExposed limits the ports of exposed Services in a copy. Each ingress rule may have all of them.

@@ -167,9 +167,12 @@ func TestNetworkPolicyStaysSmall(t *testing.T) {
 	for i := range int32(many) {
 		in.Services[0].Spec.Ports = append(in.Services[0].Spec.Ports, corev1.ServicePort{Port: i + 1})
 	}
-	_, err = NetworkPolicy(in, &networkingv1.NetworkPolicy{Spec: networkingv1.NetworkPolicySpec{Ingress: make([]networkingv1.NetworkPolicyIngressRule, many)}})
+	spec, err = NetworkPolicy(in, &networkingv1.NetworkPolicy{Spec: networkingv1.NetworkPolicySpec{Ingress: make([]networkingv1.NetworkPolicyIngressRule, many)}})
 	if _, ok := errors.AsType[*UnsupportedError](err); !ok {
 		t.Errorf("the copy of %d rules for %d ports is built: %v", many, many, err)
+	}
+	if len(spec.Ingress) != many {
+		t.Errorf("the copy without exposed ports has %d rules, want the one for pods of each original", len(spec.Ingress))
 	}
 }
 

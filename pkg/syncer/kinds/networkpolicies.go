@@ -22,36 +22,7 @@ func NetworkPolicies(o Options) syncer.Resource[*networkingv1.NetworkPolicy, *ne
 		Owner: syncer.Virtual,
 		Names: translate.Hashed,
 		Down: func(s syncer.Scope, virtual, host *networkingv1.NetworkPolicy) error {
-			if violations := policy.EvaluateNetworkPolicySize(nil, virtual); len(violations) > 0 { // It is older than this limit.
-				return &translate.UnsupportedError{Problems: []error{errors.New(policy.ShortMessage(violations))}}
-			}
-			in := translate.PolicyInput{
-				Cluster:             s.Cluster,
-				Workload:            o.NetworkPolicy.Workload,
-				KubernetesServiceIP: o.KubernetesServiceIP,
-				DNSServiceIP:        o.DNSServiceIP,
-			}
-			if translate.SelectsNamespaces(virtual) {
-				var namespaces corev1.NamespaceList
-				if err := s.Virtual.List(s.Context, &namespaces, client.UnsafeDisableDeepCopy); err != nil {
-					return fmt.Errorf("cannot list namespaces: %w", err)
-				}
-				in.Namespaces = namespaces.Items
-			}
-			if len(virtual.Spec.Ingress) > 0 {
-				var services corev1.ServiceList
-				if err := s.Virtual.List(s.Context, &services, client.InNamespace(virtual.Namespace), client.UnsafeDisableDeepCopy); err != nil {
-					return fmt.Errorf("cannot list Services of namespace %s: %w", virtual.Namespace, err)
-				}
-				in.Services = services.Items
-			}
-			host.Labels = translate.SyncLabels(host.Labels, virtual.Labels)
-			spec, err := translate.NetworkPolicy(in, virtual)
-			if err != nil {
-				return err
-			}
-			host.Spec = spec
-			return nil
+			return fillHostPolicy(o, s, virtual, host)
 		},
 		Narrow: translate.NarrowPolicy,
 		Also: []syncer.Watch{
@@ -59,6 +30,39 @@ func NetworkPolicies(o Options) syncer.Resource[*networkingv1.NetworkPolicy, *ne
 			{Side: syncer.Virtual, Object: &corev1.Service{}, StatusBlind: true, Keys: policiesOfService},
 		},
 	}
+}
+
+// fillHostPolicy fills in the host policy. With an [translate.UnsupportedError], host only has rules that may stay.
+func fillHostPolicy(o Options, s syncer.Scope, virtual, host *networkingv1.NetworkPolicy) error {
+	host.Labels = translate.SyncLabels(host.Labels, virtual.Labels)
+	if violations := policy.EvaluateNetworkPolicySize(nil, virtual); len(violations) > 0 { // It is older than this limit.
+		// Without the translation, nobody knows which of its rules the operator still allows.
+		host.Spec.Ingress, host.Spec.Egress = nil, nil
+		return &translate.UnsupportedError{Problems: []error{errors.New(policy.ShortMessage(violations))}}
+	}
+	in := translate.PolicyInput{
+		Cluster:             s.Cluster,
+		Workload:            o.NetworkPolicy.Workload,
+		KubernetesServiceIP: o.KubernetesServiceIP,
+		DNSServiceIP:        o.DNSServiceIP,
+	}
+	if translate.SelectsNamespaces(virtual) {
+		var namespaces corev1.NamespaceList
+		if err := s.Virtual.List(s.Context, &namespaces, client.UnsafeDisableDeepCopy); err != nil {
+			return fmt.Errorf("cannot list namespaces: %w", err)
+		}
+		in.Namespaces = namespaces.Items
+	}
+	if len(virtual.Spec.Ingress) > 0 {
+		var services corev1.ServiceList
+		if err := s.Virtual.List(s.Context, &services, client.InNamespace(virtual.Namespace), client.UnsafeDisableDeepCopy); err != nil {
+			return fmt.Errorf("cannot list Services of namespace %s: %w", virtual.Namespace, err)
+		}
+		in.Services = services.Items
+	}
+	var err error
+	host.Spec, err = translate.NetworkPolicy(in, virtual)
+	return err
 }
 
 // policiesByNamespaces returns the NetworkPolicies that select namespaces by labels.
