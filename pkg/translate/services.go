@@ -47,12 +47,18 @@ func HideBalancer(host *corev1.ServiceSpec) {
 	host.Type = corev1.ServiceTypeNodePort
 	if !allocates && !slices.ContainsFunc(host.Ports, func(p corev1.ServicePort) bool { return p.NodePort != 0 }) {
 		host.Type = corev1.ServiceTypeClusterIP
-		if len(host.ExternalIPs) == 0 {
-			host.ExternalTrafficPolicy = ""
-		}
 	}
 	host.LoadBalancerClass, host.LoadBalancerIP, host.LoadBalancerSourceRanges = nil, "", nil
 	host.AllocateLoadBalancerNodePorts, host.HealthCheckNodePort = nil, 0
+	DropTrafficPolicy(host)
+}
+
+// DropTrafficPolicy removes the external traffic policy from a Service that nothing outside of the cluster reaches.
+// The API refuses it there. A host copy may lack external IPs that the original has.
+func DropTrafficPolicy(host *corev1.ServiceSpec) {
+	if host.Type == corev1.ServiceTypeClusterIP && len(host.ExternalIPs) == 0 {
+		host.ExternalTrafficPolicy = ""
+	}
 }
 
 // CopyAssigned copies the addresses and ports that the host has assigned to the virtual Service. It

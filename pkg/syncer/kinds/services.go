@@ -57,6 +57,7 @@ func fillHostService(o Options, s syncer.Scope, virtual, host *corev1.Service) e
 	if rules != nil && rules.IsTenantsBalancer(virtual) {
 		translate.HideBalancer(&host.Spec)
 	}
+	translate.DropTrafficPolicy(&host.Spec)
 	translate.CopyNodePorts(assigned.Ports, &host.Spec)
 	return nil
 }
