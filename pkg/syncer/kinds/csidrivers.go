@@ -13,7 +13,8 @@ import (
 func CSIDrivers(o Options) syncer.Resource[*storagev1.CSIDriver, *storagev1.CSIDriver] {
 	return sameNamed(func(host, virtual *storagev1.CSIDriver) {
 		virtual.Spec = host.Spec
-		virtual.Spec.TokenRequests = nil // Audiences of the host.
+		virtual.Spec.TokenRequests = nil                // Audiences of the host.
+		virtual.Spec.ServiceAccountTokenInSecrets = nil // The API refuses it without them.
 		if !o.Sync.IsEnabled("sync.fromHost.csiStorageCapacities") {
 			virtual.Spec.StorageCapacity = new(false)
 		}
