@@ -12,6 +12,7 @@ import (
 // Nothing in the virtual cluster calls a driver.
 func CSIDrivers(o Options) syncer.Resource[*storagev1.CSIDriver, *storagev1.CSIDriver] {
 	return sameNamed(func(host, virtual *storagev1.CSIDriver) {
+		stored := virtual.Spec.PreventPodSchedulingIfMissing
 		virtual.Spec = host.Spec
 		virtual.Spec.TokenRequests = nil                // Audiences of the host.
 		virtual.Spec.ServiceAccountTokenInSecrets = nil // The API refuses it without them.
@@ -20,6 +21,9 @@ func CSIDrivers(o Options) syncer.Resource[*storagev1.CSIDriver, *storagev1.CSID
 		}
 		if !o.Sync.IsEnabled("sync.fromHost.csiNodes") {
 			virtual.Spec.PreventPodSchedulingIfMissing = nil
+		}
+		if virtual.Spec.PreventPodSchedulingIfMissing == nil && stored != nil {
+			virtual.Spec.PreventPodSchedulingIfMissing = new(false) // The default of the virtual API.
 		}
 	})
 }
