@@ -29,6 +29,9 @@ func services() Kind {
 			return virtual.Labels[labels.ControlPlaneService] == "", nil
 		},
 		Down: func(_ Scope, virtual, host *corev1.Service) error {
+			if host.Spec.ClusterIP == corev1.ClusterIPNone {
+				return apierrors.NewInvalid(schema.GroupKind{Kind: "Service"}, virtual.Name, nil)
+			}
 			host.Spec.Ports = virtual.Spec.Ports
 			return nil
 		},
@@ -66,11 +69,14 @@ func service(edits ...func(*corev1.Service)) *corev1.Service {
 
 // hostService returns its host copy, changed by edits.
 func hostService(uid string, edits ...func(*corev1.Service)) *corev1.Service {
-	s := service(edits...)
+	s := service()
 	translate.Stamp(testCluster(), translate.Hashed, theKey(), "x", s)
 	s.Annotations[labels.VirtualUID] = uid
 	s.Spec.ClusterIP = "10.0.0.99"
 	s.UID = "h1"
+	for _, edit := range edits {
+		edit(s)
+	}
 	return s
 }
 
@@ -112,6 +118,11 @@ func TestCreateFirst(t *testing.T) {
 		"LeftOver": {
 			reason: "What a former attempt left is used, as it is wanted now.", virtual: service(port(81)), present: hostService(labels.Pending),
 			want: want{ip: "10.0.0.99", requests: []string{"create", "patch"}},
+		},
+		"LeftOverInvalid": {
+			reason: "What a former attempt left makes room if it cannot become what is wanted now.", virtual: service(),
+			present: hostService(labels.Pending, func(s *corev1.Service) { s.Spec.ClusterIP = corev1.ClusterIPNone }),
+			want:    want{ip: "10.0.0.2", requests: []string{"create", "delete", "create"}},
 		},
 		"Predecessor": {
 			reason: "The copy of a Service that was just deleted makes room.", virtual: service(), present: hostService("old"),

@@ -4,6 +4,9 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	validation "k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/sublet-dev/sublet/pkg/syncer"
 	"github.com/sublet-dev/sublet/pkg/translate"
@@ -35,6 +38,9 @@ func Services(o Options) syncer.Resource[*corev1.Service, *corev1.Service] {
 // external IPs that the rules allow, because a tenant could otherwise redirect the traffic of any
 // address to their own pods.
 func fillHostService(o Options, s syncer.Scope, virtual, host *corev1.Service) error {
+	if err := checkHeadless(virtual, host); err != nil {
+		return err
+	}
 	rules := o.Services
 	host.Labels = translate.SyncServiceLabels(host.Labels, virtual.Labels)
 	if rules != nil {
@@ -60,6 +66,18 @@ func fillHostService(o Options, s syncer.Scope, virtual, host *corev1.Service) e
 	translate.DropTrafficPolicy(&host.Spec)
 	translate.CopyNodePorts(assigned.Ports, &host.Spec)
 	return nil
+}
+
+// checkHeadless returns an Invalid error if the copy is headless and the Service is not. The API cannot give an
+// address to a headless Service. The copy of an earlier Service of that name may still exist.
+func checkHeadless(virtual, host *corev1.Service) error {
+	if host.Spec.ClusterIP != corev1.ClusterIPNone || virtual.Spec.ClusterIP == corev1.ClusterIPNone {
+		return nil
+	}
+	path := validation.NewPath("spec", "clusterIPs").Index(0)
+	return apierrors.NewInvalid(schema.GroupKind{Kind: "Service"}, virtual.Name, validation.ErrorList{
+		validation.Invalid(path, virtual.Spec.ClusterIP, "may not change once set; the copy of an earlier Service is headless, try again"),
+	})
 }
 
 // keepHostSpec keeps the values that the host has assigned for fields that the tenant does not set.

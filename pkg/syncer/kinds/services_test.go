@@ -5,6 +5,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
@@ -67,5 +68,31 @@ func TestConditionsOfTenantStay(t *testing.T) {
 	}
 	if diff := cmp.Diff(mine, virtual.Status.Conditions); diff != "" {
 		t.Errorf("conditions (-want +got):\n%s", diff)
+	}
+}
+
+// TestHeadlessCopyStaysHeadless checks that a Service with an address never gets a headless copy of an earlier one.
+func TestHeadlessCopyStaysHeadless(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		reason        string
+		virtual, host string // cluster IPs
+		invalid       bool
+	}{
+		"New":         {reason: "the host assigns the address"},
+		"Address":     {reason: "the copy has its address", host: "10.96.3.4"},
+		"Headless":    {reason: "both are headless", virtual: corev1.ClusterIPNone, host: corev1.ClusterIPNone},
+		"LeftOver":    {reason: "the copy of an earlier Service is headless", host: corev1.ClusterIPNone, invalid: true},
+		"OtherBefore": {reason: "the same with a certain address", virtual: "10.96.3.4", host: corev1.ClusterIPNone, invalid: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			virtual := &corev1.Service{Spec: corev1.ServiceSpec{ClusterIP: tc.virtual, Selector: map[string]string{"app": "web"}}}
+			host := &corev1.Service{Spec: corev1.ServiceSpec{ClusterIP: tc.host}}
+			err := Services(testOptions()).Down(syncer.Scope{Cluster: testCluster()}, virtual, host)
+			if apierrors.IsInvalid(err) != tc.invalid || !tc.invalid && err != nil {
+				t.Errorf("%s: %v", tc.reason, err)
+			}
+		})
 	}
 }
