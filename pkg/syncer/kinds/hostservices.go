@@ -25,12 +25,23 @@ import (
 func HostServices(o Options) syncer.Resource[*corev1.Service, *corev1.Service] {
 	r := fromServices(o.Replicate.FromHost, func() *corev1.Service { return &corev1.Service{} })
 	r.CreatesNamespace = true
+	r.Want = func(s syncer.Scope, virtual, host *corev1.Service) (bool, error) {
+		wanted, err := isOfOriginal(s, virtual, host)
+		return wanted && (virtual == nil || canHaveAddress(host, virtual)), err
+	}
 	r.Up = func(_ syncer.Scope, host, virtual *corev1.Service) error {
 		copyMetadata(host, virtual)
 		fillFromHost(host, virtual)
 		return nil
 	}
 	return r
+}
+
+// canHaveAddress reports whether the copy of a Service of the host can have its address. The address of a Service
+// cannot change, so the copy must be created again.
+func canHaveAddress(host, virtual *corev1.Service) bool {
+	return host.Spec.Type == corev1.ServiceTypeExternalName || virtual.Spec.Type == corev1.ServiceTypeExternalName ||
+		host.Spec.ClusterIP == virtual.Spec.ClusterIP
 }
 
 // fillFromHost fills in the copy of a Service of the host.

@@ -215,3 +215,37 @@ func TestEndpointsKeepTheirFamily(t *testing.T) {
 		}
 	}
 }
+
+// TestAddressOfTheHostChanges checks when the copy of a Service of the host is created again, as an address cannot change.
+func TestAddressOfTheHostChanges(t *testing.T) {
+	t.Parallel()
+	entries := []v1alpha1.ServiceFromHost{{From: "ops/db", To: "shop/db"}}
+	named := corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: "db.example.com"}
+	at := func(ip string) corev1.ServiceSpec {
+		return corev1.ServiceSpec{Type: corev1.ServiceTypeClusterIP, ClusterIP: ip}
+	}
+	for name, tc := range map[string]struct {
+		reason        string
+		virtual, host corev1.ServiceSpec
+		wanted        bool
+	}{
+		"Same":     {reason: "nothing has changed", virtual: at("10.96.1.1"), host: at("10.96.1.1"), wanted: true},
+		"Other":    {reason: "the original was a name in between", virtual: at("10.96.1.1"), host: at("10.96.2.2")},
+		"Headless": {reason: "it has no address any longer", virtual: at("10.96.1.1"), host: at(corev1.ClusterIPNone)},
+		"ToName":   {reason: "a name releases the address", virtual: at("10.96.1.1"), host: named, wanted: true},
+		"FromName": {reason: "a name can get an address", virtual: named, host: at("10.96.2.2"), wanted: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			want := HostServices(Options{Replicate: v1alpha1.ReplicateServices{FromHost: entries}}).Want
+			host := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "ops", Name: "db", UID: "h1"}, Spec: tc.host}
+			virtual := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "db", Annotations: map[string]string{labels.HostUID: "h1"}}, Spec: tc.virtual}
+			if wanted, err := want(syncer.Scope{}, virtual, host); err != nil || wanted != tc.wanted {
+				t.Errorf("%s: wanted is %t, %v", tc.reason, wanted, err)
+			}
+			if wanted, err := want(syncer.Scope{}, nil, host); err != nil || !wanted {
+				t.Errorf("%s: without a copy, wanted is %t, %v", tc.reason, wanted, err)
+			}
+		})
+	}
+}
