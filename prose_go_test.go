@@ -43,7 +43,7 @@ func checkGo(name string, source []byte) ([]string, error) {
 		for _, declared := range declaredNames(node) {
 			report(declared.Pos(), checkName(path.Dir(name), declared.Name)...)
 		}
-		if at, message := checkNode(node, outdatedNames[path.Dir(name)]); message != "" {
+		if at, message := checkNode(node); message != "" {
 			report(at, message)
 		}
 		return true
@@ -53,16 +53,20 @@ func checkGo(name string, source []byte) ([]string, error) {
 
 // checkNode returns what is wrong with the name or the comment of a declaration.
 // It returns an empty message for a node that is right or declares nothing.
-func checkNode(node ast.Node, outdated []string) (token.Pos, string) {
+func checkNode(node ast.Node) (token.Pos, string) {
 	switch node := node.(type) {
 	case *ast.FuncDecl:
-		if slices.Contains(outdated, node.Name.Name) {
-			return node.Pos(), node.Name.Name + ": style.md has a better name for this function"
+		if slices.Contains(outdatedNames, node.Name.Name) {
+			return node.Pos(), node.Name.Name + ": name what this function does, and to what"
 		}
 		return node.Pos(), checkFuncComment(node.Name.Name, node.Doc.Text())
 	case *ast.TypeSpec:
-		if slices.Contains(outdated, node.Name.Name) {
-			return node.Pos(), node.Name.Name + ": style.md has a better name for this type"
+		if slices.Contains(outdatedNames, node.Name.Name) {
+			return node.Pos(), node.Name.Name + ": name the thing that this type is"
+		}
+	case *ast.AssignStmt:
+		if name := outdatedClosure(node); name != "" {
+			return node.Pos(), name + ": name what this function does, and to what"
 		}
 	case *ast.BasicLit:
 		if node.Kind == token.STRING {
@@ -79,6 +83,19 @@ func checkNode(node ast.Node, outdated []string) (token.Pos, string) {
 		}
 	}
 	return token.NoPos, ""
+}
+
+// outdatedClosure returns the name of a function that an assignment declares, if it is outdated.
+func outdatedClosure(assign *ast.AssignStmt) string {
+	if len(assign.Lhs) != len(assign.Rhs) {
+		return ""
+	}
+	for i, name := range namesOf(assign.Tok, assign.Lhs...) {
+		if _, ok := assign.Rhs[i].(*ast.FuncLit); ok && slices.Contains(outdatedNames, name.Name) {
+			return name.Name
+		}
+	}
+	return ""
 }
 
 // declaredNames returns the names that a node declares: of a function, a type, a field, a parameter, a constant or
@@ -117,7 +134,7 @@ var nameWord = regexp.MustCompile(`[A-Z]+[a-z0-9]*|[a-z0-9]+`)
 // checkName returns what is wrong with the words of a declared name.
 func checkName(pkg, name string) (offences []string) {
 	if slices.Contains(outdatedFields[pkg], name) {
-		offences = append(offences, name+": style.md has a better name")
+		offences = append(offences, name+": see the words in docs/ARCHITECTURE.md for a better name")
 	}
 	for _, word := range nameWord.FindAllString(name, -1) {
 		if better := bannedInNames[strings.ToLower(word)]; better != "" {

@@ -75,38 +75,20 @@ var notVerbs = []string{
 	"is", "was", "has", "says", "tells", "knows", "its", "this", "as", "unless", "less", "always", "stands", "lies",
 }
 
-// outdatedNames maps a package to names that its functions and types must not have.
-var outdatedNames = map[string][]string{
-	"pkg/syncer": {
-		"follow", "orphan", "predecessor", "unwanted", "ending", "absent", "taken", "present", "foreign", "made", "belongs",
-		"refuse", "tell", "makeHost", "wantedHost", "show", "hide", "shown", "sourceless", "sourceOf", "copied", "visible",
-		"last", "mark", "live", "remove", "emptied", "refused", "saying", "both", "or", "contains", "with", "difference",
-		"bound", "bind", "withEphemeral", "resized", "wrote", "surpassed", "deleted", "changing", "unchanged", "overtaken",
-		"behind", "deleting", "fresh", "next", "settle", "event", "note", "missed", "wake", "Look", "put", "launch", "first",
-		"firstTaken", "firstCopy", "reuse", "close", "doubt", "look", "shut", "verdict", "saw", "due", "inVirtual",
-		"shortened", "reading", "lacks", "troubled", "stripped", "gate", "guard", "memo", "notes", "source",
-	},
-	"pkg/syncer/kinds":       kindNames,
-	"pkg/syncer/kinds/nodes": kindNames,
-	"pkg/admission":          kindNames,
-	"pkg/translate": {
-		"drop", "rename", "volumes", "place", "says", "known", "observed", "gate", "wishes", "sendChanged", "TurnedAway",
-		"Refuse", "both", "or", "contains", "with",
-	},
-	"pkg/virtualscheduler": {
-		"over", "ask", "saidOf", "simple", "unlucky", "roomier", "added", "miss", "handed", "wait",
-	},
-	"pkg/app": {
-		"meetHost", "learn", "hostSilent", "widest", "recall", "both", "or", "contains", "with",
-	},
-	"pkg/controlplane": {"gatesOff", "modest"},
-	"pkg/storage":      {"modest"},
-	"pkg/nodeproxy":    {"noSuchPod", "lacksRight"},
-}
-
-var kindNames = []string{
-	"wantPod", "placed", "placeFor", "onlyKnown", "finished", "over", "offer", "tenantOf", "hides", "judge", "back", "way",
-	"concerns", "about", "missing", "unanswered", "versioned", "unversioned", "assign", "both",
+// outdatedNames are names that no function, closure or type may have: they name states, or verbs without an object.
+var outdatedNames = []string{
+	"follow", "orphan", "predecessor", "unwanted", "ending", "absent", "taken", "present", "foreign", "made",
+	"belongs", "refuse", "tell", "makeHost", "wantedHost", "show", "hide", "shown", "sourceless", "sourceOf",
+	"copied", "visible", "last", "mark", "live", "remove", "emptied", "refused", "saying", "both", "or", "contains",
+	"with", "difference", "bound", "bind", "withEphemeral", "resized", "wrote", "surpassed", "deleted", "changing",
+	"unchanged", "overtaken", "behind", "deleting", "fresh", "next", "settle", "event", "note", "missed", "wake",
+	"Look", "put", "launch", "first", "firstTaken", "firstCopy", "reuse", "close", "doubt", "look", "shut", "verdict",
+	"saw", "due", "inVirtual", "shortened", "reading", "lacks", "troubled", "stripped", "gate", "guard", "memo",
+	"notes", "source", "wantPod", "placed", "placeFor", "onlyKnown", "finished", "over", "offer", "tenantOf", "hides",
+	"judge", "back", "way", "concerns", "about", "missing", "unanswered", "versioned", "unversioned", "assign",
+	"drop", "rename", "volumes", "place", "says", "known", "observed", "wishes", "sendChanged", "TurnedAway",
+	"Refuse", "ask", "saidOf", "simple", "unlucky", "roomier", "added", "miss", "handed", "meetHost", "learn",
+	"hostSilent", "widest", "recall", "gatesOff", "modest", "noSuchPod", "lacksRight",
 }
 
 // outdatedFiles maps a file to the name that it should have.

@@ -90,7 +90,7 @@ func TestFenceOfVolumes(t *testing.T) {
 		}
 		changed := old.DeepCopy()
 		c.change(changed)
-		if got := judge(t, policy, fencedWrite{"persistentvolumes", changed, old}); (got == "") != (c.denied == "") || !strings.Contains(got, c.denied) {
+		if got := evaluateFence(t, policy, fencedWrite{"persistentvolumes", changed, old}); (got == "") != (c.denied == "") || !strings.Contains(got, c.denied) {
 			t.Errorf("%s: got %q, want %q", name, got, c.denied)
 		}
 	}
@@ -172,7 +172,7 @@ func TestNodeFence(t *testing.T) {
 		old := hostNode()
 		changed := old.DeepCopy()
 		c.change(changed)
-		if got := judge(t, fence, fencedWrite{"nodes", changed, old}); (got == "") != (c.denied == "") || !strings.Contains(got, c.denied) {
+		if got := evaluateFence(t, fence, fencedWrite{"nodes", changed, old}); (got == "") != (c.denied == "") || !strings.Contains(got, c.denied) {
 			t.Errorf("%s: got %q, want %q", name, got, c.denied)
 		}
 	}

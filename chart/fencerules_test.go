@@ -24,8 +24,8 @@ type fencedWrite struct {
 	object, old client.Object
 }
 
-// judge evaluates a policy as an API server does. It returns the message of the first validation that fails.
-func judge(t *testing.T, policy *admissionregistrationv1.ValidatingAdmissionPolicy, write fencedWrite) string {
+// evaluateFence evaluates a policy as an API server does. It returns the message of the first validation that fails.
+func evaluateFence(t *testing.T, policy *admissionregistrationv1.ValidatingAdmissionPolicy, write fencedWrite) string {
 	t.Helper()
 	operation, old := "CREATE", any(nil)
 	if write.old != nil {
@@ -130,7 +130,7 @@ func TestFenceRulesOfOwners(t *testing.T) {
 		"alien by update":   {fencedWrite{"configmaps", copyWith(alien), copyWith(anchorOwner())}, only},
 		"owner of the host": {fencedWrite{"configmaps", copyWith(second), nil}, only},
 	} {
-		if got := judge(t, policy, c.write); got != c.want {
+		if got := evaluateFence(t, policy, c.write); got != c.want {
 			t.Errorf("%s: got %q, want %q", name, got, c.want)
 		}
 	}
@@ -161,7 +161,7 @@ func TestFenceRulesOfAnchor(t *testing.T) {
 		"owner":            {anchor(func(m *metav1.ObjectMeta) { m.OwnerReferences = []metav1.OwnerReference{anchorOwner()} }), plain, denied},
 		"operator's leave": {plain, anchor(deployed), denied},
 	} {
-		if got := judge(t, policy, fencedWrite{"configmaps", c.object, c.old}); got != c.want {
+		if got := evaluateFence(t, policy, fencedWrite{"configmaps", c.object, c.old}); got != c.want {
 			t.Errorf("%s: got %q, want %q", name, got, c.want)
 		}
 	}
@@ -272,23 +272,23 @@ func TestFenceRulesOfEvents(t *testing.T) {
 	t.Parallel()
 	policy := object[*admissionregistrationv1.ValidatingAdmissionPolicy](t, mustRender(t, loadChart(t), fenceOn), "shop.tenant.sublet.dev")
 	const denied = "the control plane writes its own objects, and copies with hashed names"
-	about := func(kind, name string) *corev1.Event {
+	newEvent := func(kind, name string) *corev1.Event {
 		return &corev1.Event{ObjectMeta: metav1.ObjectMeta{Name: "note"}, InvolvedObject: corev1.ObjectReference{Kind: kind, Name: name}}
 	}
-	own := about("ConfigMap", "shop-anchor")
+	own := newEvent("ConfigMap", "shop-anchor")
 	for name, c := range map[string]struct {
 		write fencedWrite
 		want  string
 	}{
 		"create":                    {fencedWrite{"events", own, nil}, ""},
 		"update":                    {fencedWrite{"events", own, own}, ""},
-		"about another":             {fencedWrite{"events", about("ConfigMap", "operators"), nil}, denied},
-		"rewritten about another":   {fencedWrite{"events", own, about("Pod", "database-0")}, denied},
-		"rewritten about a pod":     {fencedWrite{"events", own, about("Pod", "shop-anchor")}, denied},
-		"rewritten about nothing":   {fencedWrite{"events", own, about("", "")}, denied},
-		"own turned into another's": {fencedWrite{"events", about("Pod", "database-0"), own}, denied},
+		"about another":             {fencedWrite{"events", newEvent("ConfigMap", "operators"), nil}, denied},
+		"rewritten about another":   {fencedWrite{"events", own, newEvent("Pod", "database-0")}, denied},
+		"rewritten about a pod":     {fencedWrite{"events", own, newEvent("Pod", "shop-anchor")}, denied},
+		"rewritten about nothing":   {fencedWrite{"events", own, newEvent("", "")}, denied},
+		"own turned into another's": {fencedWrite{"events", newEvent("Pod", "database-0"), own}, denied},
 	} {
-		if got := judge(t, policy, c.write); got != c.want {
+		if got := evaluateFence(t, policy, c.write); got != c.want {
 			t.Errorf("%s: got %q, want %q", name, got, c.want)
 		}
 	}

@@ -192,24 +192,24 @@ func TestAffinity(t *testing.T) {
 	zone := func(name string) corev1.NodeSelectorRequirement {
 		return corev1.NodeSelectorRequirement{Key: "zone", Operator: corev1.NodeSelectorOpIn, Values: []string{name}}
 	}
-	with := func(own ...corev1.NodeSelectorRequirement) corev1.NodeSelectorTerm {
+	withOwn := func(own ...corev1.NodeSelectorRequirement) corev1.NodeSelectorTerm {
 		return corev1.NodeSelectorTerm{MatchExpressions: append(own, ours...)}
 	}
 	cases := map[string]struct {
 		reason, affinity string
 		want             []corev1.NodeSelectorTerm
 	}{
-		"none": {"the chart's own term stands alone", "{}", []corev1.NodeSelectorTerm{with()}},
+		"none": {"the chart's own term stands alone", "{}", []corev1.NodeSelectorTerm{withOwn()}},
 		"two terms": {"terms are alternatives: each has to keep simulated nodes out",
 			`{nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [` +
 				`{matchExpressions: [{key: zone, operator: In, values: [a]}]}, {matchExpressions: [{key: zone, operator: In, values: [b]}]}]}}}`,
-			[]corev1.NodeSelectorTerm{with(zone("a")), with(zone("b"))}},
+			[]corev1.NodeSelectorTerm{withOwn(zone("a")), withOwn(zone("b"))}},
 		"fields": {"a term by field gets expressions", `{nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [` +
 			`{matchFields: [{key: metadata.name, operator: In, values: [one]}]}]}}}`,
 			[]corev1.NodeSelectorTerm{{MatchExpressions: ours, MatchFields: []corev1.NodeSelectorRequirement{
 				{Key: "metadata.name", Operator: corev1.NodeSelectorOpIn, Values: []string{"one"}}}}}},
 		"preferred": {"a preference does not replace the requirement", `{nodeAffinity: {preferredDuringSchedulingIgnoredDuringExecution: [` +
-			`{weight: 1, preference: {matchExpressions: [{key: zone, operator: In, values: [a]}]}}]}}`, []corev1.NodeSelectorTerm{with()}},
+			`{weight: 1, preference: {matchExpressions: [{key: zone, operator: In, values: [a]}]}}]}}`, []corev1.NodeSelectorTerm{withOwn()}},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -244,7 +244,7 @@ func (l *local) startRest(ctx context.Context) error {
 	if err := l.apply(ctx, config); err != nil {
 		return err
 	}
-	for _, prepare := range []func() (daemon, error){l.kubelet, l.kubeProxy, l.networkPolicies, l.coreDNS, l.volumes, l.metricsServer} {
+	for _, prepare := range []func() (daemon, error){l.kubelet, l.kubeProxy, l.networkPolicies, l.coreDNS, l.startVolumes, l.metricsServer} {
 		d, err := prepare()
 		if err != nil {
 			return err

@@ -173,8 +173,8 @@ func (l *local) networkPolicies() (daemon, error) {
 	}}, nil
 }
 
-// volumes makes volumes out of folders of the node.
-func (l *local) volumes() (daemon, error) {
+// startVolumes makes volumes out of folders of the node.
+func (l *local) startVolumes() (daemon, error) {
 	return daemon{name: "volumes", program: "volumes", args: []string{
 		"--kubeconfig", l.pki.kubeconfig("volumes"), "--folder", l.path("state", "volumes"),
 	}}, nil

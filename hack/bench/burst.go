@@ -29,7 +29,7 @@ func (b *bench) measureBurst(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p, err := b.launch(ctx)
+	p, err := b.startServer(ctx)
 	if err != nil {
 		return err
 	}
@@ -131,7 +131,7 @@ func (b *bench) directClient(ctx context.Context) (kubernetes.Interface, error) 
 func (b *bench) burstDirect(ctx context.Context, c client, prefix string) (time.Duration, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	watched, err := follow(ctx, podsOf(c, c.namespace, running))
+	watched, err := startWatcher(ctx, podsOf(c, c.namespace, running))
 	if err != nil {
 		return 0, err
 	}
@@ -142,7 +142,7 @@ func (b *bench) burstDirect(ctx context.Context, c client, prefix string) (time.
 	if err := watched.wait(ctx, burstPods, "host pods are Running", isDone); err != nil {
 		return 0, err
 	}
-	return watched.last(doneAt).Sub(begun), clearPods(ctx, c, c.namespace, watched)
+	return watched.latest(doneAt).Sub(begun), clearPods(ctx, c, c.namespace, watched)
 }
 
 // burst is what a burst in a virtual cluster took.
@@ -187,9 +187,9 @@ func (b *bench) burstVirtual(ctx context.Context, p *process, prefix string) (*b
 	if err != nil {
 		return nil, err
 	}
-	result := &burst{running: virtual.last(doneAt).Sub(begun), cpu: cpuAfter - cpu, requests: requestsAfter - requests}
+	result := &burst{running: virtual.latest(doneAt).Sub(begun), cpu: cpuAfter - cpu, requests: requestsAfter - requests}
 	b.progressf("  virtual: created after %.2f s, all on the host %.2f s, Running there %.2f s, Running here %.2f s", created.Seconds(),
-		host.last(thereAt).Sub(begun).Seconds(), host.last(doneAt).Sub(begun).Seconds(), result.running.Seconds())
+		host.latest(thereAt).Sub(begun).Seconds(), host.latest(doneAt).Sub(begun).Seconds(), result.running.Seconds())
 
 	begun = time.Now()
 	err = inParallel(prefix, burstPods, func(name string) error {
@@ -201,7 +201,7 @@ func (b *bench) burstVirtual(ctx context.Context, p *process, prefix string) (*b
 	if err := allGone(ctx, host); err != nil {
 		return nil, err
 	}
-	result.deleted = host.last(goneAt).Sub(begun)
+	result.deleted = host.latest(goneAt).Sub(begun)
 	return result, allGone(ctx, virtual)
 }
 

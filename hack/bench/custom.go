@@ -171,10 +171,10 @@ func (s *customSides) awaitKind(ctx context.Context, resource schema.GroupVersio
 	}
 }
 
-// follow watches the objects of a resource on one side, by their virtual names. done
+// watchObjects watches the objects of a resource on one side, by their virtual names. done
 // reports whether one is done.
-func (s *customSides) follow(ctx context.Context, side dynamic.ResourceInterface, selector string, done func(*unstructured.Unstructured) bool) (*watcher, error) {
-	return follow(ctx, subject[*unstructured.Unstructured]{
+func (s *customSides) watchObjects(ctx context.Context, side dynamic.ResourceInterface, selector string, done func(*unstructured.Unstructured) bool) (*watcher, error) {
+	return startWatcher(ctx, subject[*unstructured.Unstructured]{
 		list: func(ctx context.Context) ([]*unstructured.Unstructured, string, error) {
 			list, err := side.List(ctx, metav1.ListOptions{LabelSelector: selector})
 			if err != nil {
@@ -205,7 +205,7 @@ func (s *customSides) follow(ctx context.Context, side dynamic.ResourceInterface
 func (s *customSides) fill(ctx context.Context, resource schema.GroupVersionResource, kind, field string) (time.Duration, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	w, err := s.follow(ctx, s.host.Resource(resource).Namespace(s.namespace), labels.Cluster, func(*unstructured.Unstructured) bool { return true })
+	w, err := s.watchObjects(ctx, s.host.Resource(resource).Namespace(s.namespace), labels.Cluster, func(*unstructured.Unstructured) bool { return true })
 	if err != nil {
 		return 0, err
 	}
@@ -225,7 +225,7 @@ func (s *customSides) fill(ctx context.Context, resource schema.GroupVersionReso
 	if err := w.wait(ctx, before+customObjects, kind, isDone); err != nil {
 		return 0, err
 	}
-	return w.last(doneAt).Sub(begun), nil
+	return w.latest(doneAt).Sub(begun), nil
 }
 
 // returnStatuses writes the status of some host copies, as a controller of the host does. It
@@ -233,7 +233,7 @@ func (s *customSides) fill(ctx context.Context, resource schema.GroupVersionReso
 func (s *customSides) returnStatuses(ctx context.Context, resource schema.GroupVersionResource) ([]float64, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	w, err := s.follow(ctx, s.virtual.Resource(resource).Namespace(metav1.NamespaceDefault), "", func(object *unstructured.Unstructured) bool {
+	w, err := s.watchObjects(ctx, s.virtual.Resource(resource).Namespace(metav1.NamespaceDefault), "", func(object *unstructured.Unstructured) bool {
 		phase, _, _ := unstructured.NestedString(object.Object, "status", "phase")
 		return phase == "Ready"
 	})

@@ -31,7 +31,7 @@ func (b *bench) measureMove(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p, err := b.launch(ctx)
+	p, err := b.startServer(ctx)
 	if err != nil {
 		return err
 	}

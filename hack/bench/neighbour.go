@@ -75,7 +75,7 @@ func (b *bench) runningTimes(ctx context.Context, p *process, prefix string) ([]
 // startFlood starts another virtual cluster and a flood in it, and returns when the flood has
 // lasted a while. stop ends both, and deletes what they left on the host.
 func (b *bench) startFlood(ctx context.Context) (stop func() error, err error) {
-	p, err := b.launch(ctx)
+	p, err := b.startServer(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -34,7 +34,7 @@ func (b *bench) measureNodes(ctx context.Context) error {
 
 // nodesAll measures how soon a new virtual cluster shows all nodes.
 func (b *bench) nodesAll(ctx context.Context) error {
-	p, err := b.launch(ctx)
+	p, err := b.startServer(ctx)
 	if err != nil {
 		return err
 	}
@@ -49,7 +49,7 @@ func (b *bench) nodesAll(ctx context.Context) error {
 	if err := virtual.wait(ctx, manyNodes, "virtual nodes are there", there); err != nil {
 		return err
 	}
-	took := virtual.last(thereAt).Sub(p.Started())
+	took := virtual.latest(thereAt).Sub(p.Started())
 	b.progressf("  all nodes after %.2f s", took.Seconds())
 	b.add("nodes_all", took.Seconds())
 	return nil
@@ -139,7 +139,7 @@ func (b *bench) nodeLagOnce(ctx context.Context, p *process, names []string, fig
 // followNodes watches the virtual nodes; one is done when it has the label.
 func followNodes(ctx context.Context, p *process, value string) (*watcher, error) {
 	nodes := p.client.CoreV1().Nodes()
-	return follow(ctx, subject[*corev1.Node]{
+	return startWatcher(ctx, subject[*corev1.Node]{
 		list: func(ctx context.Context) ([]*corev1.Node, string, error) {
 			list, err := nodes.List(ctx, metav1.ListOptions{})
 			if err != nil {

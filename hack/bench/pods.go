@@ -109,10 +109,10 @@ func (b *bench) warm(ctx context.Context, p *process) error {
 func (b *bench) followBoth(ctx context.Context, p *process) (host, virtual *watcher, err error) {
 	ofTenant := podsOf(b.host.Client(), p.Namespace(), running)
 	ofTenant.name = func(pod *corev1.Pod) string { return pod.Annotations[labels.VirtualName] }
-	if host, err = follow(ctx, ofTenant); err != nil {
+	if host, err = startWatcher(ctx, ofTenant); err != nil {
 		return nil, nil, err
 	}
-	virtual, err = follow(ctx, podsOf(p.client, metav1.NamespaceDefault, running))
+	virtual, err = startWatcher(ctx, podsOf(p.client, metav1.NamespaceDefault, running))
 	return host, virtual, err
 }
 
@@ -141,7 +141,7 @@ func pointers[T any](items []T) []*T {
 	return all
 }
 
-func bound(pod *corev1.Pod) bool { return pod.Spec.NodeName != "" }
+func isBound(pod *corev1.Pod) bool { return pod.Spec.NodeName != "" }
 
 func running(pod *corev1.Pod) bool { return pod.Status.Phase == corev1.PodRunning }
 

@@ -26,8 +26,8 @@ type process struct {
 	client kubernetes.Interface
 }
 
-// launch installs the chart and starts its server, and waits until it is ready.
-func (b *bench) launch(ctx context.Context) (*process, error) {
+// startServer installs the chart and starts its server, and waits until it is ready.
+func (b *bench) startServer(ctx context.Context) (*process, error) {
 	return b.launchWith(ctx, nil)
 }
 

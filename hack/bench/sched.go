@@ -101,7 +101,7 @@ func (c client) create(ctx context.Context, name string) error {
 func (c client) schedule(ctx context.Context, p *process, prefix string, create func(ctx context.Context, name string) error) (*scheduled, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	watched, err := follow(ctx, podsOf(c.Interface, c.namespace, bound))
+	watched, err := startWatcher(ctx, podsOf(c.Interface, c.namespace, isBound))
 	if err != nil {
 		return nil, err
 	}
@@ -128,7 +128,7 @@ func (c client) schedule(ctx context.Context, p *process, prefix string, create 
 		return nil, err
 	}
 	result := &scheduled{
-		took:   watched.last(doneAt).Sub(begun),
+		took:   watched.latest(doneAt).Sub(begun),
 		server: milliseconds(after.server-before.server) / burstPods,
 		host:   milliseconds(after.host-before.host) / burstPods,
 	}

@@ -21,7 +21,7 @@ func (b *bench) measureSize(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("cannot find the server: %w", err)
 	}
-	if err := stripped(b.tenant.Server); err != nil {
+	if err := requireStripped(b.tenant.Server); err != nil {
 		return err
 	}
 	b.add("binary", mebibytes(info.Size()))
@@ -44,9 +44,9 @@ func (b *bench) measureSize(ctx context.Context) error {
 
 func mebibytes(bytes int64) float64 { return float64(bytes) / (1 << 20) }
 
-// stripped fails if the binary carries a symbol table: its size would be of no
+// requireStripped fails if the binary carries a symbol table: its size would be of no
 // interest.
-func stripped(path string) error {
+func requireStripped(path string) error {
 	binary, err := elf.Open(path)
 	if err != nil {
 		return fmt.Errorf("cannot read %s: %w", path, err)

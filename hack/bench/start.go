@@ -50,7 +50,7 @@ func (b *bench) startOnce(ctx context.Context, values map[string]any, store stri
 func firstBound(ctx context.Context, client kubernetes.Interface) (time.Time, error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	watched, err := follow(ctx, podsOf(client, metav1.NamespaceDefault, bound))
+	watched, err := startWatcher(ctx, podsOf(client, metav1.NamespaceDefault, isBound))
 	if err != nil {
 		return time.Time{}, err
 	}
@@ -69,7 +69,7 @@ func firstBound(ctx context.Context, client kubernetes.Interface) (time.Time, er
 	if err := watched.wait(ctx, 1, "pods are bound", isDone); err != nil {
 		return time.Time{}, err
 	}
-	return watched.last(doneAt), nil
+	return watched.latest(doneAt), nil
 }
 
 // newPod returns an ordinary small pod, with the token that every pod gets.

@@ -35,17 +35,17 @@ type subject[T metav1.Object] struct {
 	done  func(T) bool
 }
 
-// follow watches until the end of ctx, beginning with what is there. Like any
+// startWatcher watches until the end of ctx, beginning with what is there. Like any
 // other client it resumes where it was when the API server ends its watch, which
 // it does when many events come at once.
-func follow[T metav1.Object](ctx context.Context, s subject[T]) (*watcher, error) {
+func startWatcher[T metav1.Object](ctx context.Context, s subject[T]) (*watcher, error) {
 	objects, version, err := s.list(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("cannot list what is to be watched: %w", err)
 	}
 	w := &watcher{seen: map[string]sighting{}, changed: make(chan struct{})}
 	for _, object := range objects {
-		w.note(s.name(object), time.Now(), watch.Added, s.done(object))
+		w.record(s.name(object), time.Now(), watch.Added, s.done(object))
 	}
 	stream, err := s.watch(ctx, metav1.ListOptions{ResourceVersion: version})
 	if err != nil {
@@ -74,12 +74,12 @@ func (s subject[T]) drain(stream watch.Interface, version string, w *watcher) (s
 			return version, apierrors.FromObject(event.Object)
 		}
 		version = object.GetResourceVersion()
-		w.note(s.name(object), now, event.Type, s.done(object))
+		w.record(s.name(object), now, event.Type, s.done(object))
 	}
 	return version, nil
 }
 
-func (w *watcher) note(name string, now time.Time, event watch.EventType, done bool) {
+func (w *watcher) record(name string, now time.Time, event watch.EventType, done bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	s := w.seen[name]
@@ -93,18 +93,18 @@ func (w *watcher) note(name string, now time.Time, event watch.EventType, done b
 		s.gone = now
 	}
 	w.seen[name] = s
-	w.wake()
+	w.wakeWaiters()
 }
 
 func (w *watcher) fail(err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.err = err
-	w.wake()
+	w.wakeWaiters()
 }
 
-// wake wakes all who wait. The caller holds the lock.
-func (w *watcher) wake() {
+// wakeWaiters wakes all who wait. The caller holds the lock.
+func (w *watcher) wakeWaiters() {
 	close(w.changed)
 	w.changed = make(chan struct{})
 }
@@ -148,8 +148,8 @@ func (w *watcher) all() map[string]sighting {
 	return maps.Clone(w.seen)
 }
 
-// last returns the latest of one time of all sightings.
-func (w *watcher) last(when func(sighting) time.Time) time.Time {
+// latest returns the latest of one time of all sightings.
+func (w *watcher) latest(when func(sighting) time.Time) time.Time {
 	var last time.Time
 	for _, s := range w.all() {
 		if t := when(s); t.After(last) {

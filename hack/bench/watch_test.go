@@ -37,7 +37,7 @@ func followFake(t *testing.T, streams ...*watch.FakeWatcher) (fakeAPI, *watcher)
 		api.streams <- stream
 	}
 	close(api.streams)
-	w, err := follow(t.Context(), subject[*corev1.Pod]{
+	w, err := startWatcher(t.Context(), subject[*corev1.Pod]{
 		list: func(context.Context) ([]*corev1.Pod, string, error) {
 			return []*corev1.Pod{pod("old", "1", corev1.PodPending)}, "1", nil
 		},
@@ -77,7 +77,7 @@ func TestWatcherNotesFirstTimes(t *testing.T) {
 	if !later.done.Equal(first.done) || !later.there.Equal(first.there) {
 		t.Errorf("a later event moved a time: %+v, then %+v", first, later)
 	}
-	if last := w.last(goneAt); !last.Equal(later.gone) {
+	if last := w.latest(goneAt); !last.Equal(later.gone) {
 		t.Errorf("last = %v, want %v", last, later.gone)
 	}
 }

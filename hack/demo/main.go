@@ -89,7 +89,7 @@ func run(ctx context.Context, out io.Writer, o options) error {
 		return fmt.Errorf("cannot create a temporary folder: %w", err)
 	}
 	d := &demo{out: out, options: o, dir: dir}
-	defer d.close()
+	defer d.cleanUp()
 	log, err := os.Create(filepath.Join(dir, "host.log"))
 	if err != nil {
 		return fmt.Errorf("cannot create the host's log: %w", err)
@@ -109,7 +109,7 @@ func run(ctx context.Context, out io.Writer, o options) error {
 		{"show its pods on both sides", d.showPods},
 	}
 	if o.once {
-		steps = append(steps, step{"delete the Deployment", d.remove})
+		steps = append(steps, step{"delete the Deployment", d.deleteDeployment})
 	}
 	begun := time.Now()
 	for _, s := range steps {
@@ -248,7 +248,7 @@ Ctrl-C ends it all and leaves nothing behind.
 `, d.kubeconfig, hostContext, namespace, d.server.LogFile(), d.options.sublet)
 }
 
-func (d *demo) close() {
+func (d *demo) cleanUp() {
 	if d.server != nil {
 		d.server.Stop()
 	}

@@ -188,8 +188,8 @@ func describePod(pod corev1.Pod) string {
 	return fmt.Sprintf("%s %s %s", pod.Name, pod.Status.Phase, pod.Spec.NodeName)
 }
 
-// remove deletes the Deployment and waits until no pod of it is left anywhere.
-func (d *demo) remove(ctx context.Context) (string, error) {
+// deleteDeployment deletes the Deployment and waits until no pod of it is left anywhere.
+func (d *demo) deleteDeployment(ctx context.Context) (string, error) {
 	err := d.virtual.AppsV1().Deployments(metav1.NamespaceDefault).Delete(ctx, deployment, metav1.DeleteOptions{})
 	if err != nil && !apierrors.IsNotFound(err) {
 		return "", err

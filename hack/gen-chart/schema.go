@@ -95,7 +95,7 @@ func (d definitions) value(t reflect.Type, rule v1alpha1.Rule) object {
 	case reflect.Pointer:
 		return d.value(t.Elem(), rule)
 	case reflect.Struct:
-		return d.foreign(t)
+		return d.referToKubernetes(t)
 	case reflect.Map:
 		return d.mapping(t, rule)
 	case reflect.Slice:
@@ -169,8 +169,8 @@ func number(rule v1alpha1.Rule) object {
 	return schema
 }
 
-// foreign returns a reference to the schema of a struct of Kubernetes.
-func (d definitions) foreign(t reflect.Type) object {
+// referToKubernetes returns a reference to the schema of a struct of Kubernetes.
+func (d definitions) referToKubernetes(t reflect.Type) object {
 	if _, known := d[t.Name()]; !known {
 		d[t.Name()] = nil // ends the recursion of types that contain themselves
 		docs := swaggerDoc(t)

@@ -164,7 +164,7 @@ func validationTemplate(settings []setting) ([]byte, error) {
 		delete(known, combination.Name)
 		fmt.Fprintf(&out, "{{- if %s -}}\n", condition)
 		fmt.Fprintf(&out, "{{- $problems = append $problems (printf \"%s: Invalid value: %%s: %s\" (%s)) -}}\n{{- end -}}\n",
-			combination.Path, combination.Detail, shown(combination.Path))
+			combination.Path, combination.Detail, shownValue(combination.Path))
 	}
 	for name := range known {
 		return nil, fmt.Errorf("the chart has a condition for %s, which is no combination", name)
@@ -203,8 +203,8 @@ func access(path string) string {
 	return fmt.Sprintf("get $v.%s %q", above, last)
 }
 
-// shown returns the template expression of what a message shows of a path.
-func shown(path string) string {
+// shownValue returns the template expression of what a message shows of a path.
+func shownValue(path string) string {
 	if v1alpha1.HidesValue(path) {
 		return fmt.Sprintf(`include "sublet.namesOf" (%s)`, access(path))
 	}

@@ -106,7 +106,7 @@ func generate() (map[string][]byte, error) {
 	root.DisableAutoGenTag = true
 	files := map[string][]byte{"docs/reference/cli.md": page(root)}
 	day := time.Date(2026, time.January, 1, 0, 0, 0, 0, time.UTC)
-	for _, cmd := range append([]*cobra.Command{root}, shown(root)...) {
+	for _, cmd := range append([]*cobra.Command{root}, visibleCommands(root)...) {
 		var out bytes.Buffer
 		header := &doc.GenManHeader{Title: strings.ToUpper(strings.ReplaceAll(cmd.CommandPath(), " ", "-")), Section: "1", Source: "Sublet", Manual: "Sublet", Date: &day}
 		if err := doc.GenMan(cmd, header, &out); err != nil {
@@ -117,14 +117,14 @@ func generate() (map[string][]byte, error) {
 	return files, nil
 }
 
-// shown returns the commands that people see, each before the commands in it.
-func shown(root *cobra.Command) []*cobra.Command {
+// visibleCommands returns the commands that people see, each before the commands in it.
+func visibleCommands(root *cobra.Command) []*cobra.Command {
 	var all []*cobra.Command
 	for _, cmd := range root.Commands() {
 		if cmd.Hidden || cmd.Name() == "help" || cmd.Name() == "completion" {
 			continue
 		}
-		all = append(append(all, cmd), shown(cmd)...)
+		all = append(append(all, cmd), visibleCommands(cmd)...)
 	}
 	return all
 }
@@ -152,12 +152,12 @@ func page(root *cobra.Command) []byte {
 	fmt.Fprint(&out, "# Command line\n\nGenerated from the commands by hack/gen-cli.\n\n")
 	fmt.Fprintf(&out, "%s\n\nAs `kubectl-sublet` in the PATH, it is `kubectl sublet` too, and as `kubectl_complete-sublet` it completes names there. `sublet completion --help` explains how to complete names in a shell.\n\n", root.Long)
 	fmt.Fprint(&out, "| command | what it does |\n|---|---|\n")
-	for _, cmd := range shown(root) {
+	for _, cmd := range visibleCommands(root) {
 		path := cmd.CommandPath()
 		fmt.Fprintf(&out, "| [%s](#%s) | %s |\n", strings.TrimPrefix(path, "sublet "), strings.ReplaceAll(path, " ", "-"), cmd.Short)
 	}
 	fmt.Fprint(&out, "\n"+codes)
-	for _, cmd := range shown(root) {
+	for _, cmd := range visibleCommands(root) {
 		fmt.Fprintf(&out, "## %s\n\n%s\n\n```\n%s\n", cmd.CommandPath(), cmp.Or(cmd.Long, cmd.Short+"."), cmd.UseLine())
 		if cmd.Example != "" {
 			fmt.Fprintf(&out, "\n%s\n", cmd.Example)

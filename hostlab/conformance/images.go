@@ -156,31 +156,31 @@ func (s *Suite) recipes(ctx context.Context) (map[string]recipe, error) {
 func assemble(small, debian []oci.File, programs map[string]oci.File, pages string) (map[string]recipe, error) {
 	system := slices.DeleteFunc(slices.Clone(small), func(f oci.File) bool { return f.Name == "bin/sh" })
 	system = slices.Concat(system, debian, []oci.File{{Name: "bin/sh", Link: "../usr/local/bin/bash"}})
-	with := func(files ...oci.File) []oci.File { return slices.Concat(system, files) }
+	withFiles := func(files ...oci.File) []oci.File { return slices.Concat(system, files) }
 	moved := func(name, to string, mode int64) oci.File {
 		file := programs[name]
 		file.Name, file.Mode = to, mode
 		return file
 	}
-	agnhost := with(programs["agnhost"], oci.File{Name: "agnhost-2", Link: "agnhost"}, oci.File{Name: "uploads/", Mode: 0o755},
+	agnhost := withFiles(programs["agnhost"], oci.File{Name: "agnhost-2", Link: "agnhost"}, oci.File{Name: "uploads/", Mode: 0o755},
 		oci.File{Name: "etc/os-release", Mode: 0o644, Data: []byte("NAME=\"Stand-in for Alpine Linux\"\n")})
 	certificate, err := readFiles(filepath.Join(pages, "agnhost", "porter"), "localhost.crt", "localhost.key")
 	if err != nil {
 		return nil, err
 	}
 	agnhost = append(agnhost, certificate...)
-	serve := recipe{config: v1.Config{Cmd: []string{"httpd", "-f", "-p", "80", "-h", "/html"}}, files: with(
+	serve := recipe{config: v1.Config{Cmd: []string{"httpd", "-f", "-p", "80", "-h", "/html"}}, files: withFiles(
 		oci.File{Name: "html/", Mode: 0o755}, oci.File{Name: "html/index.html", Data: []byte("<h1>Welcome to nginx!</h1>\n"), Mode: 0o644})}
 	all := map[string]recipe{
 		"agnhost":           {config: v1.Config{Entrypoint: []string{"/agnhost"}, Cmd: []string{"pause"}}, files: agnhost},
 		"busybox":           {config: v1.Config{Cmd: []string{"sh"}}, files: system},
-		"etcd":              {config: v1.Config{Cmd: []string{"etcd"}}, files: with(moved("etcd", "usr/local/bin/etcd", 0o755))},
+		"etcd":              {config: v1.Config{Cmd: []string{"etcd"}}, files: withFiles(moved("etcd", "usr/local/bin/etcd", 0o755))},
 		"glibc-dns-testing": {config: v1.Config{Cmd: []string{"bash"}}, files: system},
 		"nginx":             serve,
-		"nonewprivs":        {config: v1.Config{Cmd: []string{"nnp"}}, files: with(moved("nnp", "usr/local/bin/nnp", 0o6755))},
+		"nonewprivs":        {config: v1.Config{Cmd: []string{"nnp"}}, files: withFiles(moved("nnp", "usr/local/bin/nnp", 0o6755))},
 		"nonroot":           {config: v1.Config{Cmd: []string{"sh"}, User: "1234"}, files: system},
 		"pause":             {config: v1.Config{Entrypoint: []string{"/pause"}, User: "65535:65535"}, files: []oci.File{programs["pause"]}},
-		"resource-consumer": {config: v1.Config{Entrypoint: []string{"/consumer"}}, files: with(programs["consumer"], programs["consume-cpu"])},
+		"resource-consumer": {config: v1.Config{Entrypoint: []string{"/consumer"}}, files: withFiles(programs["consumer"], programs["consume-cpu"])},
 		"sample-apiserver":  {config: v1.Config{Entrypoint: []string{"/sample-apiserver"}}, files: []oci.File{programs["sample-apiserver"]}},
 	}
 	for _, name := range []string{"kitten", "nautilus"} {

@@ -57,7 +57,7 @@ func (c evictionCheck) await(ctx context.Context, a admission.Attributes) error 
 	var refusal error
 	err := wait.ExponentialBackoffWithContext(ctx, pauses, func(ctx context.Context) (done bool, _ error) {
 		var mayPass bool
-		refusal, mayPass = c.ask(ctx, a)
+		refusal, mayPass = c.checkHost(ctx, a)
 		return refusal == nil || !mayPass, nil
 	})
 	if err != nil && refusal == nil { // The request ended before the host was asked.
@@ -66,8 +66,8 @@ func (c evictionCheck) await(ctx context.Context, a admission.Attributes) error 
 	return refusal
 }
 
-// ask returns why a pod may not be evicted, and whether that may pass in a moment.
-func (c evictionCheck) ask(ctx context.Context, a admission.Attributes) (refusal error, mayPass bool) {
+// checkHost returns why a pod may not be evicted, and whether that may pass in a moment.
+func (c evictionCheck) checkHost(ctx context.Context, a admission.Attributes) (refusal error, mayPass bool) {
 	pod := types.NamespacedName{Namespace: a.GetNamespace(), Name: a.GetName()}
 	err := c.host.MayEvict(ctx, pod)
 	switch {

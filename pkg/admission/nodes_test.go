@@ -116,12 +116,12 @@ func nodeWorld(t *testing.T, settings string) (options NodeOptions, host *hostNo
 	}
 	host = &hostNode{node: node}
 	options.Host = host
-	look(t, options, host.node, virtual)
+	reconcileNodes(t, options, host.node, virtual)
 	return options, host, virtual
 }
 
-// look reconciles both nodes as the syncer does.
-func look(t *testing.T, options NodeOptions, host, virtual *corev1.Node) {
+// reconcileNodes reconciles both nodes as the syncer does.
+func reconcileNodes(t *testing.T, options NodeOptions, host, virtual *corev1.Node) {
 	t.Helper()
 	kind := nodes.Real(nodes.Options{
 		Nodes: nodeSettings(), VirtualScheduler: options.Rules.VirtualScheduler, Tolerations: options.Rules.Tolerations,
@@ -162,16 +162,16 @@ func TestNodeAdmission(t *testing.T) {
 				want = untouched.DeepCopy()
 				c.host(want)
 			}
-			if diff := cmp.Diff(visible(want), visible(host.node)); diff != "" || (host.calls > 0) != (c.host != nil) {
+			if diff := cmp.Diff(withoutOwnKeys(want), withoutOwnKeys(host.node)); diff != "" || (host.calls > 0) != (c.host != nil) {
 				t.Errorf("%s: %d calls; the host's node (-want +got):\n%s", c.reason, host.calls, diff)
 			}
 			if c.next != nil {
 				c.next(asked)
 			}
 			for range 3 {
-				look(t, options, host.node, after)
+				reconcileNodes(t, options, host.node, after)
 			}
-			if diff := cmp.Diff(visible(asked), visible(after)); diff != "" {
+			if diff := cmp.Diff(withoutOwnKeys(asked), withoutOwnKeys(after)); diff != "" {
 				t.Errorf("%s: accepted and then reverted (-asked +got):\n%s", c.reason, diff)
 			}
 			aloneAgain(t, c, options, host, untouched, after)
@@ -187,10 +187,10 @@ func aloneAgain(t *testing.T, c cell, options NodeOptions, host *hostNode, untou
 		return
 	}
 	host.node = untouched
-	look(t, options, host.node, virtual)
+	reconcileNodes(t, options, host.node, virtual)
 	first := virtual.DeepCopy()
 	_, _, fresh := nodeWorld(t, c.settings)
-	if diff := cmp.Diff(visible(fresh), visible(first)); diff != "" {
+	if diff := cmp.Diff(withoutOwnKeys(fresh), withoutOwnKeys(first)); diff != "" {
 		t.Errorf("%s: the host undid it (-want +got):\n%s", c.reason, diff)
 	}
 }
@@ -207,8 +207,8 @@ func checkRefusal(t *testing.T, c cell, err error) {
 	}
 }
 
-// visible returns a node without what only Sublet reads.
-func visible(node *corev1.Node) *corev1.Node {
+// withoutOwnKeys returns a node without what only Sublet reads.
+func withoutOwnKeys(node *corev1.Node) *corev1.Node {
 	node = node.DeepCopy()
 	delete(node.Annotations, labels.LastApplied)
 	delete(node.Annotations, labels.Tenant)
@@ -354,12 +354,12 @@ func TestSwitches(t *testing.T) {
 			if err := updateNode(t, options, virtual, after, "", false); err != nil {
 				t.Fatal(err)
 			}
-			look(t, options, host.node, after)
+			reconcileNodes(t, options, host.node, after)
 			pushed := host.node.DeepCopy()
 			later, _, want := nodeWorld(t, test.to)
 			test.want(want)
-			look(t, later, host.node, after)
-			if diff := cmp.Diff(visible(want), visible(after)); diff != "" {
+			reconcileNodes(t, later, host.node, after)
+			if diff := cmp.Diff(withoutOwnKeys(want), withoutOwnKeys(after)); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", test.reason, diff)
 			}
 			if diff := cmp.Diff(pushed, host.node); diff != "" {
@@ -375,7 +375,7 @@ func TestPassedIsForgotten(t *testing.T) {
 	t.Parallel()
 	options, host, virtual := nodeWorld(t, "both")
 	virtual.Annotations[labels.Tenant] = `{"labels":{"hosts":"mine"},"taints":[{"key":"hosts","value":"mine","effect":"NoSchedule"}]}`
-	look(t, options, host.node, virtual)
+	reconcileNodes(t, options, host.node, virtual)
 	after := virtual.DeepCopy()
 	taint("hosts", "new")(after)
 	label("hosts", "new")(after)
@@ -384,8 +384,8 @@ func TestPassedIsForgotten(t *testing.T) {
 	}
 	unlabel("hosts")(host.node)
 	untaint("hosts")(host.node)
-	look(t, options, host.node, after)
-	if diff := cmp.Diff(visible(host.node).Spec.Taints, visible(after).Spec.Taints); diff != "" || after.Labels["hosts"] != "" {
+	reconcileNodes(t, options, host.node, after)
+	if diff := cmp.Diff(withoutOwnKeys(host.node).Spec.Taints, withoutOwnKeys(after).Spec.Taints); diff != "" || after.Labels["hosts"] != "" {
 		t.Errorf("labels %v; taints (-host +virtual):\n%s", after.Labels, diff)
 	}
 }

@@ -44,11 +44,11 @@ func TestHiddenTaint(t *testing.T) {
 				hideTaint(&options, "team", "a")
 				if test.later {
 					taint("team", "b")(host.node)
-					look(t, options, host.node, before)
+					reconcileNodes(t, options, host.node, before)
 				}
 				taint("team", "a")(host.node)
 				if !test.later {
-					look(t, options, host.node, before)
+					reconcileNodes(t, options, host.node, before)
 				}
 				untouched, after := host.node.DeepCopy(), before.DeepCopy()
 				test.do(after)

@@ -63,7 +63,7 @@ func TestClaimPolicy(t *testing.T) {
 	static := func(s *v1alpha1.Config) { s.Policies.Volumes.StaticClasses = []string{"by-hand", "manual"} }
 	noClasses := func(s *v1alpha1.Config) { s.Sync.Kinds["sync.fromHost.storageClasses"] = v1alpha1.KindSettings{} }
 	snapshots, other := "snapshot.storage.k8s.io", "other"
-	source := func(group *string, kind string, namespace *string) func(*corev1.PersistentVolumeClaim) {
+	fromSource := func(group *string, kind string, namespace *string) func(*corev1.PersistentVolumeClaim) {
 		return func(c *corev1.PersistentVolumeClaim) {
 			c.Spec.DataSourceRef = &corev1.TypedObjectReference{APIGroup: group, Kind: kind, Name: "old", Namespace: namespace}
 		}
@@ -78,7 +78,7 @@ func TestClaimPolicy(t *testing.T) {
 		{reason: "the older form of the class", now: claim("", func(c *corev1.PersistentVolumeClaim) {
 			c.Annotations = map[string]string{corev1.BetaStorageClassAnnotation: "slow"}
 		})},
-		{reason: "a clone", now: claim("slow", source(nil, "PersistentVolumeClaim", nil))},
+		{reason: "a clone", now: claim("slow", fromSource(nil, "PersistentVolumeClaim", nil))},
 		{reason: "a class of volumes by hand", settings: static, now: claim("by-hand", addSelector)},
 		{reason: "one that is no object on the host", settings: static, now: claim("manual", nil)},
 		{reason: "a static volume of others, by label", now: claim("", addSelector), denial: "claim-empty-class"},
@@ -95,14 +95,14 @@ func TestClaimPolicy(t *testing.T) {
 			reason: "or later", old: claim("slow", nil),
 			now: claim("slow", func(c *corev1.PersistentVolumeClaim) { c.Spec.VolumeName = "pv-7" }), denial: "claim-volume-name-update",
 		},
-		{reason: "a snapshot", now: claim("slow", source(&snapshots, "VolumeSnapshot", nil)), denial: "claim-snapshot"},
-		{reason: "a snapshot that the host has", settings: withSnapshots, now: claim("slow", source(&snapshots, "VolumeSnapshot", nil))},
-		{reason: "a kind of snapshots that it has not", settings: withSnapshots, now: claim("slow", source(&snapshots, "VolumeGroupSnapshot", nil)), denial: "claim-group-snapshot"},
+		{reason: "a snapshot", now: claim("slow", fromSource(&snapshots, "VolumeSnapshot", nil)), denial: "claim-snapshot"},
+		{reason: "a snapshot that the host has", settings: withSnapshots, now: claim("slow", fromSource(&snapshots, "VolumeSnapshot", nil))},
+		{reason: "a kind of snapshots that it has not", settings: withSnapshots, now: claim("slow", fromSource(&snapshots, "VolumeGroupSnapshot", nil)), denial: "claim-group-snapshot"},
 		{
 			reason: "a snapshot of another namespace", settings: withSnapshots,
-			now: claim("slow", source(&snapshots, "VolumeSnapshot", &other)), denial: "claim-snapshot-other-namespace",
+			now: claim("slow", fromSource(&snapshots, "VolumeSnapshot", &other)), denial: "claim-snapshot-other-namespace",
 		},
-		{reason: "data of another namespace", now: claim("slow", source(nil, "PersistentVolumeClaim", &other)), denial: "claim-other-namespace"},
+		{reason: "data of another namespace", now: claim("slow", fromSource(nil, "PersistentVolumeClaim", &other)), denial: "claim-other-namespace"},
 		{
 			reason: "a class of attributes", now: claim("slow", func(c *corev1.PersistentVolumeClaim) { c.Spec.VolumeAttributesClassName = new("gold") }),
 			denial: "claim-attributes",

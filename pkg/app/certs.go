@@ -117,7 +117,7 @@ func (r *rotation) write(ctx context.Context, client kubernetes.Interface, now t
 			return fmt.Errorf("cannot get host Secret %s/%s: %w", r.release.Namespace, r.release.Certs(), err)
 		}
 		next := secret.DeepCopy()
-		if next.Data, err = r.next(secret, now); err != nil {
+		if next.Data, err = r.nextData(secret, now); err != nil {
 			return err
 		}
 		if _, err := secrets.Update(ctx, next, metav1.UpdateOptions{}); err != nil {
@@ -127,8 +127,8 @@ func (r *rotation) write(ctx context.Context, client kubernetes.Interface, now t
 	})
 }
 
-// next returns the data of the certs Secret after this step.
-func (r *rotation) next(secret *corev1.Secret, now time.Time) (map[string][]byte, error) {
+// nextData returns the data of the certs Secret after this step.
+func (r *rotation) nextData(secret *corev1.Secret, now time.Time) (map[string][]byte, error) {
 	if r.finish {
 		return pki.FinishRotation(secret.Data, now, r.force)
 	}

@@ -18,7 +18,7 @@ import (
 	"github.com/sublet-dev/sublet/test/await"
 )
 
-// TestDelayedReadProvesNothing reads a host pod from a host that is late. A read that has waited for the limits says
+// TestDelayedReadProvesNothing reads a host pod from a host that is late. A read that has waited for the limits proves
 // nothing about the host, also if it was sent in the end. Otherwise a tenant could fill the queue of the limits, so
 // that an old proof counts.
 func TestDelayedReadProvesNothing(t *testing.T) {

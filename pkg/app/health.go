@@ -89,10 +89,10 @@ func (h *health) state() (standby string, api rest.Interface) {
 	return h.standby, h.api
 }
 
-// live returns an error if the process is not live. A replica on standby is live, because a
+// checkLive returns an error if the process is not live. A replica on standby is live, because a
 // restart would not help. A starting one is not, so that the startup probe waits until the start
 // is over.
-func (h *health) live(ctx context.Context) error {
+func (h *health) checkLive(ctx context.Context) error {
 	standby, api := h.state()
 	h.mu.Lock()
 	hasLeader := h.hasLeader
@@ -105,7 +105,7 @@ func (h *health) live(ctx context.Context) error {
 	case api == nil:
 		return errStarting
 	}
-	return ask(ctx, api, "/livez")
+	return queryHealth(ctx, api, "/livez")
 }
 
 // ready returns an error if this replica does not serve.
@@ -125,11 +125,11 @@ func (h *health) ready(ctx context.Context) error {
 			return err
 		}
 	}
-	return ask(ctx, api, "/readyz")
+	return queryHealth(ctx, api, "/readyz")
 }
 
-// ask queries a health endpoint of the API server over the loopback transport.
-func ask(ctx context.Context, api rest.Interface, path string) error {
+// queryHealth queries a health endpoint of the API server over the loopback transport.
+func queryHealth(ctx context.Context, api rest.Interface, path string) error {
 	if _, err := api.Get().AbsPath(path).MaxRetries(0).DoRaw(ctx); err != nil {
 		return fmt.Errorf("the API server fails %s", path)
 	}
@@ -184,7 +184,7 @@ func (a *app) newOperatorPort(ctx context.Context) (*operator.Server, error) {
 	}
 	return operator.New(operator.Options{
 		Listener:    listener,
-		Live:        a.health.live,
+		Live:        a.health.checkLive,
 		Ready:       a.health.ready,
 		Report:      a.health.report,
 		Metrics:     operator.Metrics(legacyregistry.DefaultGatherer, a.health.report),

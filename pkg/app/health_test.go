@@ -43,7 +43,7 @@ func TestHealth(t *testing.T) {
 		{"A successor serves: the process stays.", func() { h.setStandby("epoch 2") }, true, false, false},
 	} {
 		step.change()
-		live, ready, healthy := h.live(t.Context()) == nil, h.ready(t.Context()) == nil, h.report().Healthy
+		live, ready, healthy := h.checkLive(t.Context()) == nil, h.ready(t.Context()) == nil, h.report().Healthy
 		if live != step.live || ready != step.ready || healthy != step.healthy {
 			t.Errorf("%s live %t, ready %t, healthy %t", step.reason, live, ready, healthy)
 		}

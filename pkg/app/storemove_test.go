@@ -156,15 +156,15 @@ func TestStoreMoveFromShared(t *testing.T) {
 	keys := objectsToMove()
 	keys[storage.IdentityKey] = fmt.Sprintf(`{"anchor":%q}`, movedAnchor)
 	keys[leaderLeaseKey] = newLeaderLease(t, time.Now(), time.Hour)
-	source := func() *storage.External { return &storage.External{Endpoints: []string{endpoint}, Prefix: "/shop/"} }
-	fillStore(t, source(), keys)
+	newSource := func() *storage.External { return &storage.External{Endpoints: []string{endpoint}, Prefix: "/shop/"} }
+	fillStore(t, newSource(), keys)
 	place.check(t, []step{{"a leader", "move", "", "the control plane runs: shop-0 leads in etcd.external at " + endpoint}})
-	fillStore(t, source(), map[string]string{leaderLeaseKey: newLeaderLease(t, time.Now().Add(-time.Minute), time.Second)})
+	fillStore(t, newSource(), map[string]string{leaderLeaseKey: newLeaderLease(t, time.Now().Add(-time.Minute), time.Second)})
 	place.check(t, []step{
 		{"a leader that is gone", "move", "Moved from etcd.external", ""},
 		{"equal stores", "verify", "Equal: 51 keys", ""},
 	})
-	fillStore(t, source(), map[string]string{"/registry/configmaps/default/c1": "changed"})
+	fillStore(t, newSource(), map[string]string{"/registry/configmaps/default/c1": "changed"})
 	place.check(t, []step{{"a key that differs", "verify", "", "1 changed (/registry/configmaps/default/c1)"}})
 }
 
@@ -243,7 +243,7 @@ func TestFindLeader(t *testing.T) {
 		},
 		{reason: "a value that is none", value: "x", err: "cannot read key"},
 	} {
-		put := func(value string) {
+		putValue := func(value string) {
 			if value == "" {
 				return
 			}
@@ -251,8 +251,8 @@ func TestFindLeader(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		put(c.value)
-		waits := waitingClock{clocktesting.NewFakeClock(now), func() { put(c.renewal) }}
+		putValue(c.value)
+		waits := waitingClock{clocktesting.NewFakeClock(now), func() { putValue(c.renewal) }}
 		got, err := findLeader(t.Context(), client.Client, waits)
 		if got != c.want || (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) {
 			t.Errorf("%s: got %q, %v, want %q, %q", c.reason, got, err, c.want, c.err)

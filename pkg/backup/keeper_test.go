@@ -139,8 +139,8 @@ func (w *world) files() []string {
 	return names
 }
 
-// wait lets time pass, and then waits until the keeper has done what was due.
-func (w *world) wait(d time.Duration) []string {
+// advance lets time pass, and then waits until the keeper has done what was due.
+func (w *world) advance(d time.Duration) []string {
 	w.t.Helper()
 	w.clock.Step(d)
 	return w.idle()
@@ -160,7 +160,7 @@ func TestSchedule(t *testing.T) {
 		{"Now one is.", time.Minute, []string{"store-20260101T123000Z.backup", "store-20260101T130000Z.backup"}},
 		{"Two stay.", time.Hour, []string{"store-20260101T130000Z.backup", "store-20260101T140000Z.backup"}},
 	} {
-		if got := w.wait(step.wait); !slices.Equal(got, step.want) {
+		if got := w.advance(step.wait); !slices.Equal(got, step.want) {
 			t.Errorf("%s: got %v, want %v", step.reason, got, step.want)
 		}
 	}
@@ -198,7 +198,7 @@ func TestClockWasAhead(t *testing.T) {
 	if got := w.idle(); !slices.Contains(got, "store-20260101T123000Z.backup") {
 		t.Errorf("a backup is due at once: %v", got)
 	}
-	if got, want := w.wait(30*time.Minute), []string{"store-20260101T123000Z.backup", "store-20260101T130000Z.backup"}; !slices.Equal(got, want) {
+	if got, want := w.advance(30*time.Minute), []string{"store-20260101T123000Z.backup", "store-20260101T130000Z.backup"}; !slices.Equal(got, want) {
 		t.Errorf("the newest two stay: got %v, want %v", got, want)
 	}
 }
@@ -228,7 +228,7 @@ func TestNotAccepted(t *testing.T) {
 		t.Errorf("got Event %q", event)
 	}
 	accepted.Store(true)
-	if got := w.wait(firstRetry); slices.Equal(got, good) {
+	if got := w.advance(firstRetry); slices.Equal(got, good) {
 		t.Errorf("after it is accepted: got %v, want a new one", got)
 	}
 }
@@ -247,7 +247,7 @@ func TestFailures(t *testing.T) {
 		stop := w.run()
 		good := w.idle()
 		w.store.set(c.breaks)
-		if got := w.wait(30 * time.Minute); !slices.Equal(got, good) {
+		if got := w.advance(30 * time.Minute); !slices.Equal(got, good) {
 			t.Errorf("%s: a failure must leave the last backup alone: %v", c.reason, got)
 		}
 		check := w.Checks()[0]
@@ -257,9 +257,9 @@ func TestFailures(t *testing.T) {
 		if event := <-w.events; !strings.Contains(event, c.want) {
 			t.Errorf("%s: got Event %q", c.reason, event)
 		}
-		w.wait(firstRetry)
+		w.advance(firstRetry)
 		w.store.set(func(s *store) { s.writeErr, s.damages = nil, false })
-		if got := w.wait(2 * firstRetry); len(got) != 1 || got[0] == good[0] {
+		if got := w.advance(2 * firstRetry); len(got) != 1 || got[0] == good[0] {
 			t.Errorf("%s: it is retried: %v", c.reason, got)
 		}
 		if event := <-w.events; event != "Backups of the store succeed again." || !w.Checks()[0].Healthy {
@@ -286,7 +286,7 @@ func TestPruneFails(t *testing.T) {
 	defer stop()
 	w.idle()
 	for _, step := range []time.Duration{30 * time.Minute, firstRetry, lastRetry - 2*firstRetry} {
-		if got := w.wait(step); len(got) != 2 {
+		if got := w.advance(step); len(got) != 2 {
 			t.Errorf("after %s: got %v", step, got)
 		}
 	}
@@ -294,7 +294,7 @@ func TestPruneFails(t *testing.T) {
 		t.Errorf("got %+v", check)
 	}
 	broken.Store(false)
-	if got := w.wait(lastRetry + firstRetry); len(got) != 1 || !w.Checks()[0].Healthy {
+	if got := w.advance(lastRetry + firstRetry); len(got) != 1 || !w.Checks()[0].Healthy {
 		t.Errorf("the next backup prunes again: %v, %+v", got, w.Checks())
 	}
 }
@@ -373,7 +373,7 @@ func TestBackupsOfEarlierClusters(t *testing.T) {
 	stop := w.run()
 	w.idle()
 	for range 2 {
-		if files := w.wait(time.Hour); len(files) != 2 || !slices.Contains(files, earlier) {
+		if files := w.advance(time.Hour); len(files) != 2 || !slices.Contains(files, earlier) {
 			t.Errorf("there are %v, want one backup and %s", files, earlier)
 		}
 	}

@@ -11,14 +11,14 @@ import (
 	"github.com/sublet-dev/sublet/pkg/meter"
 )
 
-// observed are the metrics of the process.
-type observed struct {
+// processMetrics are the metrics of the process.
+type processMetrics struct {
 	lastSuccess, size, duration *metrics.Gauge
 	failures                    *metrics.Counter
 }
 
-var registered = sync.OnceValue(func() observed { //nolint:gochecknoglobals // a metric is one per process
-	return observed{
+var registered = sync.OnceValue(func() processMetrics { //nolint:gochecknoglobals // a metric is one per process
+	return processMetrics{
 		lastSuccess: meter.Gauge("sublet_backup_last_success_timestamp_seconds", "When the newest complete backup of the store was begun."),
 		size:        meter.Gauge("sublet_backup_size_bytes", "Size of the newest complete backup of the store."),
 		duration:    meter.Gauge("sublet_backup_duration_seconds", "How long the last backup took to write and verify."),

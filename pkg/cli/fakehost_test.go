@@ -148,10 +148,10 @@ func (h *fakeHost) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		quota.Status.Used = corev1.ResourceList{corev1.ResourcePods: resource.MustParse("3")}
 		write(w, http.StatusOK, &corev1.ResourceQuotaList{Items: []corev1.ResourceQuota{quota}})
 	case "events":
-		about := func(name string) corev1.Event {
+		newEvent := func(name string) corev1.Event {
 			return corev1.Event{InvolvedObject: corev1.ObjectReference{Name: name}, Reason: "Unhealthy", Message: "probe of " + name + " failed"}
 		}
-		write(w, http.StatusOK, &corev1.EventList{Items: []corev1.Event{about("shop-0"), about("other")}})
+		write(w, http.StatusOK, &corev1.EventList{Items: []corev1.Event{newEvent("shop-0"), newEvent("other")}})
 	default:
 		for i := range statefulSets.Items {
 			if statefulSets.Items[i].Name == resourceName && parts[len(parts)-2] == "statefulsets" {

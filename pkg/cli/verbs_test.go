@@ -54,9 +54,9 @@ func TestVerbs(t *testing.T) {
 		{"version of the program alone", []string{"version", "--client"}, []string{"sublet v0.0.0 "}, []string{"shop"}},
 	} {
 		out, errOut, code := runSublet(t, file, c.args...)
-		lacks := func(want string) bool { return !strings.Contains(out, want) }
+		isMissing := func(want string) bool { return !strings.Contains(out, want) }
 		// A completion ends after 2 s, in which a busy machine may not answer.
-		for i := 0; i < 20 && len(c.args) > 0 && c.args[0] == "__complete" && slices.ContainsFunc(c.want, lacks); i++ {
+		for i := 0; i < 20 && len(c.args) > 0 && c.args[0] == "__complete" && slices.ContainsFunc(c.want, isMissing); i++ {
 			out, errOut, code = runSublet(t, file, c.args...)
 		}
 		if code != 0 {

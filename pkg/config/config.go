@@ -68,10 +68,10 @@ func Parse(data []byte, kinds ...v1alpha1.Kind) (*v1alpha1.Config, error) {
 	checked.root(tree)
 	problems := checked.problems
 	for _, problem := range problems {
-		drop(tree, keysOf(problem))
+		removeValue(tree, keysOf(problem))
 	}
 	for _, keys := range checked.removed {
-		drop(tree, keys)
+		removeValue(tree, keys)
 		deleteEntry(reflect.ValueOf(config).Elem(), keys)
 	}
 	if err := overlay(tree, config); err != nil {
@@ -174,8 +174,8 @@ func isAbout(problems field.ErrorList, path string) bool {
 	})
 }
 
-// drop removes the value at the end of keys from a tree.
-func drop(tree any, keys []string) {
+// removeValue removes the value at the end of keys from a tree.
+func removeValue(tree any, keys []string) {
 	last := len(keys) - 1
 	above, _ := lookup(tree, keys[:last])
 	if node, isMap := above.(map[string]any); isMap {

@@ -51,7 +51,7 @@ func (l *listener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &conn{Conn: inner, listener: l, source: sourceOf(inner.RemoteAddr())}
+	c := &conn{Conn: inner, listener: l, source: sourceRange(inner.RemoteAddr())}
 	c.lastUse.Store(l.uses.Add(1))
 	for _, quiet := range l.add(c) {
 		endedTotal().WithLabelValues(l.port).Inc()
@@ -72,7 +72,7 @@ func (l *listener) add(c *conn) []*conn {
 	var ended []*conn
 	for most := max(l.most(), 1); l.total > most; {
 		quiet := l.quietest()
-		l.drop(quiet)
+		l.removeConn(quiet)
 		ended = append(ended, quiet)
 	}
 	return ended
@@ -96,8 +96,8 @@ func (l *listener) quietest() *conn {
 	return quiet
 }
 
-// drop removes a connection if it is there. The caller holds the lock.
-func (l *listener) drop(c *conn) {
+// removeConn removes a connection if it is there. The caller holds the lock.
+func (l *listener) removeConn(c *conn) {
 	if _, ok := l.conns[c.source][c]; !ok {
 		return
 	}
@@ -132,13 +132,13 @@ func (c *conn) use(n int, err error) (int, error) {
 // Close implements net.Conn.
 func (c *conn) Close() error {
 	c.listener.mu.Lock()
-	c.listener.drop(c)
+	c.listener.removeConn(c)
 	c.listener.mu.Unlock()
 	return c.Conn.Close()
 }
 
-// sourceOf returns the range of addresses that counts as one source. It is the zero prefix if the address is none.
-func sourceOf(address net.Addr) netip.Prefix {
+// sourceRange returns the range of addresses that counts as one source. It is the zero prefix if the address is none.
+func sourceRange(address net.Addr) netip.Prefix {
 	tcp, ok := address.(*net.TCPAddr)
 	if !ok {
 		return netip.Prefix{}

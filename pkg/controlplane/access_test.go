@@ -38,7 +38,7 @@ func testPathsWithoutCredentials(t *testing.T, p *plane) {
 		if code != want.code {
 			t.Errorf("GET %s: got %d, want %d", path, code, want.code)
 		}
-		contains(t, "GET "+path, body, want.body)
+		requireContains(t, "GET "+path, body, want.body)
 	}
 }
 
@@ -109,7 +109,7 @@ func testAdminOverTLS(t *testing.T, p *plane) {
 	if err != nil {
 		t.Errorf("an administrator cannot read the metrics: %v", err)
 	}
-	contains(t, "metrics", string(body), "apiserver_request_total")
+	requireContains(t, "metrics", string(body), "apiserver_request_total")
 
 	nobody := kubernetes.NewForConfigOrDie(p.kubeconfig(t, "nobody"))
 	if _, err := nobody.CoreV1().Nodes().List(t.Context(), metav1.ListOptions{}); !apierrors.IsForbidden(err) {
@@ -168,8 +168,8 @@ func testIssuer(t *testing.T, p *plane) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	contains(t, "issuer", string(body), `"issuer":"https://kubernetes.default.svc.cluster.local"`)
-	contains(t, "algorithms", string(body), "ES256")
+	requireContains(t, "issuer", string(body), `"issuer":"https://kubernetes.default.svc.cluster.local"`)
+	requireContains(t, "algorithms", string(body), "ES256")
 }
 
 func testLogsReachTheKubelet(t *testing.T, p *plane, kubelet *fakeKubelet) {

@@ -42,7 +42,7 @@ func (k *addressKeeper) tasks() ([]startTask, error) {
 			return nil, fmt.Errorf("cannot prepare the addresses of Services: %w", err)
 		}
 		tasks = append(tasks, startTask{
-			name: part.name, detail: answers.last,
+			name: part.name, detail: answers.lastFailure,
 			run: func(ctx context.Context, succeeded func()) error { return part.run(ctx, client, succeeded) },
 		})
 	}
@@ -127,8 +127,8 @@ func (r *failureRecorder) set(text string) {
 	r.text = text
 }
 
-// last returns the last failure, empty for none.
-func (r *failureRecorder) last() string {
+// lastFailure returns the last failure, empty for none.
+func (r *failureRecorder) lastFailure() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.text

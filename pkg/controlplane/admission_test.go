@@ -57,7 +57,7 @@ func (r *recorder) Validate(_ context.Context, a admission.Attributes, _ admissi
 	return nil
 }
 
-func (r *recorder) saw(name string) *seenPod {
+func (r *recorder) findSeen(name string) *seenPod {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.pods[name]
@@ -134,7 +134,7 @@ func testAdmissionRunsLast(t *testing.T, p *plane, steps *recorder) {
 		if created.Labels["webhook"] != "was-here" {
 			return "the webhook has not been called"
 		}
-		if saw := steps.saw(name); saw == nil || saw.labels["webhook"] != "was-here" {
+		if saw := steps.findSeen(name); saw == nil || saw.labels["webhook"] != "was-here" {
 			t.Errorf("our step ran before the webhook: it saw %v", saw)
 		}
 		return ""

@@ -157,7 +157,7 @@ func (s *greedyServers) register(t *testing.T, p *plane, name string) {
 func TestAggregatedAnswers(t *testing.T) {
 	t.Parallel()
 	servers := newGreedyServers(t)
-	p := launch(t, Config{Dial: servers.dial})
+	p := startPlane(t, Config{Dial: servers.dial})
 	tenant := clientOf(t, p.kubeconfig(t, "admin", pki.GroupAdmins))
 	for name, tc := range map[string]struct {
 		reason    string

@@ -102,7 +102,7 @@ func newAPIServer(c *ControlPlane, client *etcd.Client, serving, frontProxy *pki
 	a.server = s
 	defer func() {
 		if err != nil {
-			s.close()
+			s.closeFiles()
 		}
 	}()
 	proxyCert, proxyKey, err := s.frontProxyFiles(frontProxy)
@@ -161,9 +161,9 @@ func (s *apiServer) apiServices() apiregistrationinformers.APIServiceInformer {
 	return s.aggregator.APIRegistrationInformers.Apiregistration().V1().APIServices()
 }
 
-func (s *apiServer) close() {
+func (s *apiServer) closeFiles() {
 	for _, file := range s.proxyFiles {
-		file.close()
+		file.release()
 	}
 	if s.closeNodePorts != nil {
 		s.closeNodePorts()
@@ -384,7 +384,7 @@ func (a *assembly) handlerChain(api http.Handler, config *genericapiserver.Confi
 	}
 	api = a.withRequestMemory(a.withBoundedNesting(api, config.MaxRequestBodyBytes), config.LongRunningFunc)
 	bodies := &pendingBodies{requestMemory: a.config.requestMemory}
-	network := withRequestCount(bodies.bound(genericapiserver.DefaultBuildHandlerChain(api, config)), config, a.config.OnRequest)
+	network := withRequestCount(bodies.denyExcess(genericapiserver.DefaultBuildHandlerChain(api, config)), config, a.config.OnRequest)
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		if isPlainLoopback(req) && isClosed(a.ready) {
 			inProcess.ServeHTTP(w, req)

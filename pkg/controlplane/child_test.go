@@ -59,19 +59,19 @@ func runChild(dir string) error {
 	if err != nil {
 		return err
 	}
-	tell("begins")
+	printLine("begins")
 	go func() {
 		select {
 		case <-c.Ready():
-			tell("is ready")
+			printLine("is ready")
 		case <-ctx.Done():
 		}
 	}()
 	return c.RunWithControllers(ctx)
 }
 
-// tell prints a line for the parent.
-func tell(line string) { _, _ = fmt.Fprintln(os.Stdout, line) }
+// printLine prints a line for the parent.
+func printLine(line string) { _, _ = fmt.Fprintln(os.Stdout, line) }
 
 // childBackend is the store of a child.
 type childBackend struct {
@@ -85,7 +85,7 @@ func (b *childBackend) Start(ctx context.Context) (*etcdkubernetes.Client, error
 	if err != nil {
 		return nil, err
 	}
-	tell("has a store")
+	printLine("has a store")
 	if b.hangs {
 		client.Kubernetes = hangingStore{client.Kubernetes}
 	}
@@ -98,7 +98,7 @@ type hangingStore struct{ etcdkubernetes.Interface }
 // List lists keys.
 func (s hangingStore) List(ctx context.Context, prefix string, opts etcdkubernetes.ListOptions) (etcdkubernetes.ListResponse, error) {
 	if strings.Contains(prefix, "customresourcedefinitions") {
-		tell("hangs")
+		printLine("hangs")
 		<-ctx.Done()
 		return etcdkubernetes.ListResponse{}, ctx.Err()
 	}

@@ -144,7 +144,7 @@ func (m *controllers) run(ctx context.Context, created func()) error {
 	defer cancel()
 	defer func() {
 		for _, file := range m.files {
-			file.close()
+			file.release()
 		}
 		m.files = nil
 	}()

@@ -46,7 +46,7 @@ func TestControllersAreCreatedLater(t *testing.T) {
 		}
 		return ""
 	})
-	contains(t, "the check", server.tasks.Load().check().Message, controllersTask)
+	requireContains(t, "the check", server.tasks.Load().check().Message, controllersTask)
 
 	if err := api.Delete(t.Context(), "v1.", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)

@@ -379,7 +379,7 @@ func (c *ControlPlane) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer server.close()
+	defer server.closeFiles()
 	lifetime, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
 	server.lifetime = lifetime.Done()

@@ -34,7 +34,7 @@ func TestControlPlane(t *testing.T) {
 	t.Parallel()
 	steps := newRecorder()
 	kubelet := newFakeKubelet(t)
-	p := launch(t, Config{
+	p := startPlane(t, Config{
 		AdvertiseAddress:    mustIP("10.1.2.3"),
 		ServiceCIDR:         "10.96.0.0/16",
 		KubernetesServiceIP: mustIP("10.96.7.7"),

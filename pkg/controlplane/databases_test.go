@@ -59,7 +59,7 @@ func TestAPIServerOnDatabases(t *testing.T) {
 			open := create(t)
 			bundle := newBundle(t)
 			began := time.Now()
-			first := launch(t, Config{Storage: open(), PKI: bundle})
+			first := startPlane(t, Config{Storage: open(), PKI: bundle})
 			t.Logf("start: %v", time.Since(began).Round(time.Millisecond))
 			checkObjects(t, first)
 			if err := first.stop(); err != nil {
@@ -67,7 +67,7 @@ func TestAPIServerOnDatabases(t *testing.T) {
 			}
 
 			began = time.Now()
-			second := launch(t, Config{Storage: open(), PKI: bundle})
+			second := startPlane(t, Config{Storage: open(), PKI: bundle})
 			t.Logf("second start: %v", time.Since(began).Round(time.Millisecond))
 			kept, err := second.client.CoreV1().ConfigMaps("default").Get(t.Context(), "watched", metav1.GetOptions{})
 			if err != nil || kept.Data["k"] != "2" {

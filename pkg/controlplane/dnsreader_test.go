@@ -17,7 +17,7 @@ import (
 func TestDNSReader(t *testing.T) {
 	t.Parallel()
 	const user = "system:sublet:dns"
-	p := launch(t, Config{DNSUser: user})
+	p := startPlane(t, Config{DNSUser: user})
 	client := kubernetes.NewForConfigOrDie(p.kubeconfig(t, user))
 	list := metav1.ListOptions{}
 	for name, tc := range map[string]struct {

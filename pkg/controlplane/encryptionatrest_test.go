@@ -55,7 +55,7 @@ func TestEncryptionAtRest(t *testing.T) {
 	} {
 		awaitFree(t, dir) // launch does not see the store below this one.
 		store := &peekStore{Backend: throwAway(dir)}
-		p := launch(t, Config{Storage: store, PKI: bundle, Encryption: encryption.Options{
+		p := startPlane(t, Config{Storage: store, PKI: bundle, Encryption: encryption.Options{
 			Enabled: step.enabled, Resources: []string{"secrets"}, Secret: "keys", Keys: fixedKeys(step.keys), Replica: "shop-0",
 		}})
 		secrets := p.client.CoreV1().Secrets(metav1.NamespaceDefault)

@@ -42,9 +42,9 @@ type plane struct {
 	stop    func() error
 }
 
-// launch starts a control plane and stops it with the test. Whatever the
+// startPlane starts a control plane and stops it with the test. Whatever the
 // configuration lacks is filled in for a throw-away one.
-func launch(t *testing.T, config Config) *plane {
+func startPlane(t *testing.T, config Config) *plane {
 	t.Helper()
 	quiet()
 	if config.Storage == nil {
@@ -184,7 +184,7 @@ func eventually(t *testing.T, what string, check func(ctx context.Context) (prob
 
 func mustIP(s string) net.IP { return net.ParseIP(s) }
 
-func contains(t *testing.T, what, got, want string) {
+func requireContains(t *testing.T, what, got, want string) {
 	t.Helper()
 	if !strings.Contains(got, want) {
 		t.Errorf("%s: got %q, want something with %q", what, got, want)

@@ -14,7 +14,7 @@ import (
 // at what it returns: when it fails, when it takes long, when its context ends.
 func TestHooks(t *testing.T) {
 	t.Parallel()
-	p := launch(t, Config{})
+	p := startPlane(t, Config{})
 	var verbose string
 	// The authorizer may learn of the role of this path a moment after the role is there.
 	eventually(t, "the state of the hooks", func(context.Context) string {

@@ -115,7 +115,7 @@ func testService(name string) *corev1.Service {
 func TestHostFirst(t *testing.T) {
 	t.Parallel()
 	host := newFakeHost()
-	p := launch(t, Config{
+	p := startPlane(t, Config{
 		ServiceCIDR: "10.96.0.0/16", HostFirst: []HostFirst{host},
 		Admission: []Plugin{{Name: "validates", Interface: host}},
 	})

@@ -69,7 +69,7 @@ func TestTokensOfOthers(t *testing.T) {
 	}
 	settings := v1alpha1.Default().ControlPlane.Advanced.Audit
 	settings.Enabled = true
-	p := launch(t, Config{Issuers: issuers, Audit: audit.Options{Settings: settings, Out: out}})
+	p := startPlane(t, Config{Issuers: issuers, Audit: audit.Options{Settings: settings, Out: out}})
 	eventually(t, "the issuer answers", func(context.Context) string {
 		return strings.Join(issuers.Checks()[0].Details, " ")
 	})

@@ -44,7 +44,7 @@ func TestRestartKeepsWhatWasThere(t *testing.T) {
 		return got
 	}
 
-	first := launch(t, config("10.96.3.3"))
+	first := startPlane(t, config("10.96.3.3"))
 	before := service(first)
 	_, err := first.client.CoreV1().ConfigMaps("default").Create(t.Context(),
 		&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "mine"}}, metav1.CreateOptions{})
@@ -53,7 +53,7 @@ func TestRestartKeepsWhatWasThere(t *testing.T) {
 	}
 	stopInTime(t, first)
 
-	second := launch(t, config("10.96.3.3"))
+	second := startPlane(t, config("10.96.3.3"))
 	if _, err := second.client.CoreV1().ConfigMaps("default").Get(t.Context(), "mine", metav1.GetOptions{}); err != nil {
 		t.Errorf("after a restart: %v", err)
 	}
@@ -64,7 +64,7 @@ func TestRestartKeepsWhatWasThere(t *testing.T) {
 	}
 	stopInTime(t, second)
 
-	third := launch(t, config("10.96.4.4"))
+	third := startPlane(t, config("10.96.4.4"))
 	if got, want := service(third).Spec.ClusterIP, "10.96.4.4"; got != want {
 		t.Errorf("after the address has changed: got %s, want %s", got, want)
 	}
@@ -75,7 +75,7 @@ func TestRestartKeepsWhatWasThere(t *testing.T) {
 func TestRolesComeUpToDate(t *testing.T) {
 	t.Parallel()
 	dir, bundle := t.TempDir(), newBundle(t)
-	first := launch(t, Config{Storage: throwAway(dir), PKI: bundle})
+	first := startPlane(t, Config{Storage: throwAway(dir), PKI: bundle})
 	roles := first.client.RbacV1().ClusterRoles()
 	role, err := roles.Get(t.Context(), "system:discovery", metav1.GetOptions{})
 	if err != nil {
@@ -103,7 +103,7 @@ func TestRolesComeUpToDate(t *testing.T) {
 	stopInTime(t, first)
 
 	clock := testingclock.NewFakeClock(time.Now())
-	second := launch(t, Config{Storage: throwAway(dir), PKI: bundle, Clock: clock})
+	second := startPlane(t, Config{Storage: throwAway(dir), PKI: bundle, Clock: clock})
 	if _, err := second.client.RbacV1().ClusterRoleBindings().Get(t.Context(), pki.GroupTenantAdmins, metav1.GetOptions{}); err != nil {
 		t.Errorf("the binding of the tenant's group: %v", err)
 	}
@@ -132,7 +132,7 @@ func TestRolesComeUpToDate(t *testing.T) {
 func TestServingCertificateIsRenewed(t *testing.T) {
 	t.Parallel()
 	clock := testingclock.NewFakeClock(time.Now())
-	p := launch(t, Config{Clock: clock})
+	p := startPlane(t, Config{Clock: clock})
 	ends := func() time.Time {
 		conn, err := tls.Dial("tcp", p.address, &tls.Config{InsecureSkipVerify: true})
 		if err != nil {
@@ -164,7 +164,7 @@ func stopInTime(t *testing.T, p *plane) {
 
 func TestTwoInOneProcess(t *testing.T) {
 	t.Parallel()
-	planes := []*plane{launch(t, Config{}), launch(t, Config{})}
+	planes := []*plane{startPlane(t, Config{}), startPlane(t, Config{})}
 	for i, p := range planes {
 		name := []string{"one", "two"}[i]
 		_, err := p.client.CoreV1().ConfigMaps("default").Create(t.Context(),
@@ -191,7 +191,7 @@ func TestTwoInOneProcess(t *testing.T) {
 
 func TestTwoFamilies(t *testing.T) {
 	t.Parallel()
-	p := launch(t, Config{ServiceCIDR: "10.96.0.0/16,fd00:96::/112", DNSServiceIP: mustIP("10.96.0.10")})
+	p := startPlane(t, Config{ServiceCIDR: "10.96.0.0/16,fd00:96::/112", DNSServiceIP: mustIP("10.96.0.10")})
 	both := corev1.IPFamilyPolicyRequireDualStack
 	got, err := p.client.CoreV1().Services("default").Create(t.Context(), &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Name: "both"},
@@ -207,7 +207,7 @@ func TestTwoFamilies(t *testing.T) {
 
 func TestStopDoesNotWaitForWatches(t *testing.T) {
 	t.Parallel()
-	p := launch(t, Config{})
+	p := startPlane(t, Config{})
 	outside := kubernetes.NewForConfigOrDie(p.kubeconfig(t, "admin", pki.GroupAdmins))
 	for _, client := range []kubernetes.Interface{p.client, outside} {
 		watch, err := client.CoreV1().ConfigMaps("").Watch(t.Context(), metav1.ListOptions{})
@@ -340,7 +340,7 @@ func TestNewReportsAllThatIsMissing(t *testing.T) {
 				t.Fatalf("%s: got no error", tc.reason)
 			}
 			for _, want := range tc.want {
-				contains(t, tc.reason, err.Error(), want)
+				requireContains(t, tc.reason, err.Error(), want)
 			}
 		})
 	}

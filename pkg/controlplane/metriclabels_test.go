@@ -74,7 +74,7 @@ spec:
 // them. No series may stay.
 func TestMetricsHaveNoNamesOfTenants(t *testing.T) {
 	t.Parallel()
-	p := launch(t, Config{})
+	p := startPlane(t, Config{})
 	client := dynamic.NewForConfigOrDie(p.kubeconfig(t, "admin", pki.GroupAdmins))
 	for resource, text := range namedObjects() {
 		object := &unstructured.Unstructured{}
@@ -154,7 +154,7 @@ func seriesWith(t *testing.T, text string) (series, metrics []string) {
 // TestBuiltInNamesAreAllowed holds that metrics of built-in resources keep their labels.
 func TestBuiltInNamesAreAllowed(t *testing.T) {
 	t.Parallel()
-	p := launch(t, Config{})
+	p := startPlane(t, Config{})
 	_, lists, err := p.client.Discovery().ServerGroupsAndResources()
 	if err != nil {
 		t.Fatal(err)

@@ -49,7 +49,7 @@ func nestedDefinition(t *testing.T, levels int) []byte {
 // never be stored.
 func TestNestedDefinition(t *testing.T) {
 	t.Parallel()
-	p := launch(t, Config{})
+	p := startPlane(t, Config{})
 	definitions := apiextensionsclient.NewForConfigOrDie(p.kubeconfig(t, "admin", pki.GroupAdmins)).ApiextensionsV1()
 	for levels, accepted := range map[int]bool{100: true, 10_100: false} {
 		err := definitions.RESTClient().Post().Resource("customresourcedefinitions").

@@ -12,7 +12,7 @@ import (
 // of upstream's range, and addresses of two families.
 func TestHostNodePortsAndFamilies(t *testing.T) {
 	t.Parallel()
-	p := launch(t, Config{NodePortRange: "20000-40000", ServiceCIDR: "10.0.0.0/24,fd00:10::/112"})
+	p := startPlane(t, Config{NodePortRange: "20000-40000", ServiceCIDR: "10.0.0.0/24,fd00:10::/112"})
 	create := func(name string, spec corev1.ServiceSpec) (*corev1.Service, error) {
 		spec.Ports[0].Port = 80
 		return p.client.CoreV1().Services("default").Create(t.Context(),

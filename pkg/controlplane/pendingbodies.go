@@ -27,8 +27,8 @@ type pendingBodies struct {
 	used          atomic.Int64
 }
 
-// bound denies requests whose bodies find no room. Others have it until their handler returns.
-func (p *pendingBodies) bound(next http.Handler) http.Handler {
+// denyExcess denies requests whose bodies find no room. Others have it until their handler returns.
+func (p *pendingBodies) denyExcess(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		size := pendingSize(req)
 		if size == 0 {

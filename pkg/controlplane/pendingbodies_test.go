@@ -59,7 +59,7 @@ func TestPendingBodies(t *testing.T) {
 	const most = 4
 	p := &pendingBodies{requestMemory: func() int64 { return most * streamBuffer * bodiesShare }}
 	begun, end := make(chan struct{}), make(chan struct{})
-	handler := p.bound(http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) {
+	handler := p.denyExcess(http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) {
 		if req.ContentLength == 0 {
 			return
 		}

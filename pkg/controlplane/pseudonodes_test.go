@@ -13,7 +13,7 @@ import (
 // TestResizeOnPseudoNode resizes pods on a node that is smaller than they are. Its host node may be larger.
 func TestResizeOnPseudoNode(t *testing.T) {
 	t.Parallel()
-	p := launch(t, Config{Controllers: DefaultControllers(), PseudoNodes: true})
+	p := startPlane(t, Config{Controllers: DefaultControllers(), PseudoNodes: true})
 	ctx, pods := t.Context(), p.client.CoreV1().Pods("default")
 	small := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("16"), corev1.ResourceMemory: resource.MustParse("32Gi")}
 	node, err := p.client.CoreV1().Nodes().Create(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node-1"}}, metav1.CreateOptions{})

@@ -173,7 +173,7 @@ func TestReplicasHaveIdentities(t *testing.T) {
 	store, bundle := newSharedBackend(t), newBundle(t)
 	one := startReplica(t, store, bundle, "10.1.0.1")
 	two := startReplica(t, store, bundle, "10.1.0.2")
-	single := launch(t, Config{})
+	single := startPlane(t, Config{})
 
 	await := func(what string, want ...string) {
 		slices.Sort(want)

@@ -79,7 +79,7 @@ func shortOfMemory(t *testing.T, outcome string) float64 {
 // newLargePlane returns a control plane whose requests have little memory, and which has many large ConfigMaps.
 func newLargePlane(t *testing.T) (*plane, kubernetes.Interface) {
 	t.Helper()
-	p := launch(t, Config{requestMemory: func() int64 { return 8 << 20 }})
+	p := startPlane(t, Config{requestMemory: func() int64 { return 8 << 20 }})
 	if _, err := p.client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "large"}}, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -235,7 +235,7 @@ func TestWatchMemory(t *testing.T) {
 // TestPagedReads compares lists of a tenant with those of a part of the process, which are read at once.
 func TestPagedReads(t *testing.T) {
 	t.Parallel()
-	p := launch(t, Config{})
+	p := startPlane(t, Config{})
 	for i := range 100 {
 		object := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("secret-%02d", i), Labels: map[string]string{"odd": fmt.Sprint(i % 2)}}}
 		if _, err := p.client.CoreV1().Secrets("default").Create(t.Context(), object, metav1.CreateOptions{}); err != nil {
@@ -285,7 +285,7 @@ func TestPagedReads(t *testing.T) {
 func TestManyRequests(t *testing.T) {
 	t.Parallel()
 	const most = 32
-	p := launch(t, Config{requestMemory: func() int64 { return most * (64 << 10) }})
+	p := startPlane(t, Config{requestMemory: func() int64 { return most * (64 << 10) }})
 	config := p.kubeconfig(t, "tenant", pki.GroupAdmins)
 	config.QPS = -1
 	client := kubernetes.NewForConfigOrDie(config)
@@ -311,7 +311,7 @@ func TestManyWrappedRequests(t *testing.T) {
 	t.Parallel()
 	const most, path = 32, "/api/v1/nodes/n1/proxy/metrics/resource"
 	begun := make(chan error, most)
-	p := launch(t, Config{
+	p := startPlane(t, Config{
 		requestMemory: func() int64 { return most * (64 << 10) },
 		WrapAPI: func(next http.Handler) http.Handler {
 			return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {

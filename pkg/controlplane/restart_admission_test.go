@@ -232,7 +232,7 @@ func storeBrokenPolicy(t *testing.T, p *plane, param *admissionregistrationv1.Pa
 // anybody else, in the process or outside.
 func TestTenantAdmissionHoldsForTenants(t *testing.T) {
 	t.Parallel()
-	p := launch(t, Config{})
+	p := startPlane(t, Config{})
 	storePolicy(t, p, "configmaps")
 	clients := map[string]func() error{
 		"part of the process": func() error { return createConfigMap(t, p.client) },
@@ -258,7 +258,7 @@ func TestTenantAdmissionHoldsForTenants(t *testing.T) {
 // copy of a host object. This is for the syncer and for copies alone.
 func TestTenantAdmissionLeavesCopies(t *testing.T) {
 	t.Parallel()
-	p := launch(t, Config{})
+	p := startPlane(t, Config{})
 	storeMutatingPolicy(t, p, `"yes"`)
 	awaitChange(t, p)
 	syncer := clientOf(t, p.SyncerConfig("system:sublet:syncer"))

@@ -183,7 +183,7 @@ func storeShadowingDefinitions(t *testing.T, p *plane) {
 // TestBuiltinsAreNotAggregated tries to have another server serve built-in groups.
 func TestBuiltinsAreNotAggregated(t *testing.T) {
 	t.Parallel()
-	p := launch(t, Config{SyncedGroups: []string{"synced.example.com"}})
+	p := startPlane(t, Config{SyncedGroups: []string{"synced.example.com"}})
 	api := aggregation(t, p).ApiregistrationV1().APIServices()
 	create := func(group, version string) func(ctx context.Context) error {
 		return func(ctx context.Context) error {

@@ -188,11 +188,11 @@ func TestRestartWhateverATenantStored(t *testing.T) {
 					ServiceCIDR: "10.96.0.0/16", DNSServiceIP: mustIP(dns),
 				}
 			}
-			first := launch(t, config(dnsAddress))
+			first := startPlane(t, config(dnsAddress))
 			tc.store(t, first)
 			stopInTime(t, first)
 
-			second := launch(t, config(cmp.Or(tc.dns, dnsAddress)))
+			second := startPlane(t, config(cmp.Or(tc.dns, dnsAddress)))
 			checkHealth(t, second, "system objects", tc.missing)
 			checkHealth(t, second, "start tasks", tc.failing)
 			if tc.check != nil {
@@ -228,11 +228,11 @@ func checkHealth(t *testing.T, p *plane, name, want string) {
 func TestMissingObjectsComeBack(t *testing.T) {
 	t.Parallel()
 	dir, bundle := t.TempDir(), newBundle(t)
-	first := launch(t, Config{Storage: throwAway(dir), PKI: bundle})
+	first := startPlane(t, Config{Storage: throwAway(dir), PKI: bundle})
 	holdNamespace(t, first)
 	stopInTime(t, first)
 
-	second := launch(t, Config{Storage: throwAway(dir), PKI: bundle})
+	second := startPlane(t, Config{Storage: throwAway(dir), PKI: bundle})
 	_, err := second.client.CoreV1().ConfigMaps(corev1.NamespaceNodeLease).Patch(t.Context(), "holder", types.MergePatchType,
 		[]byte(`{"metadata":{"finalizers":null}}`), metav1.PatchOptions{})
 	if err != nil {
@@ -260,11 +260,11 @@ func TestHeldAddressIsRepaired(t *testing.T) {
 	config := func() Config {
 		return Config{Storage: throwAway(dir), PKI: bundle, ServiceCIDR: "10.96.0.0/16", DNSServiceIP: mustIP(dnsAddress)}
 	}
-	first := launch(t, config())
+	first := startPlane(t, config())
 	holdAddress(t, first)
 	stopInTime(t, first)
 
-	second := launch(t, config())
+	second := startPlane(t, config())
 	checkHealth(t, second, "start tasks", "service addresses")
 	addresses := second.client.NetworkingV1().IPAddresses()
 	if _, err := addresses.Patch(t.Context(), dnsAddress, types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`), metav1.PatchOptions{}); err != nil {

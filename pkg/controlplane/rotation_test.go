@@ -84,7 +84,7 @@ func awaitTrust(t *testing.T, what string, client kubernetes.Interface) {
 func TestRotation(t *testing.T) {
 	t.Parallel()
 	dir, before, line := t.TempDir(), newBundle(t), &serverLine{}
-	first := launch(t, Config{Storage: throwAway(dir), PKI: before})
+	first := startPlane(t, Config{Storage: throwAway(dir), PKI: before})
 	line.lead(first)
 	token, err := first.client.CoreV1().ServiceAccounts("default").CreateToken(t.Context(), "default", &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
 	if err != nil {
@@ -166,5 +166,5 @@ func restartWith(t *testing.T, p *plane, dir string, change func(map[string][]by
 	if err != nil {
 		t.Fatal(err)
 	}
-	return launch(t, Config{Storage: throwAway(dir), PKI: bundle})
+	return startPlane(t, Config{Storage: throwAway(dir), PKI: bundle})
 }

@@ -23,7 +23,7 @@ func newSecretFile(name string, content []byte) (*secretFile, error) {
 	file := os.NewFile(uintptr(fd), name)
 	f := &secretFile{file: file, path: fmt.Sprintf("/proc/self/fd/%d", fd)}
 	if err := f.replace(content); err != nil {
-		f.close()
+		f.release()
 		return nil, err
 	}
 	return f, nil
@@ -40,4 +40,4 @@ func (f *secretFile) replace(content []byte) error {
 	return nil
 }
 
-func (f *secretFile) close() { _ = f.file.Close() }
+func (f *secretFile) release() { _ = f.file.Close() }

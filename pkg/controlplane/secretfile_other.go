@@ -21,7 +21,7 @@ func newSecretFile(name string, content []byte) (*secretFile, error) {
 	f := &secretFile{path: file.Name()}
 	_ = file.Close()
 	if err := f.replace(content); err != nil {
-		f.close()
+		f.release()
 		return nil, err
 	}
 	return f, nil
@@ -34,4 +34,4 @@ func (f *secretFile) replace(content []byte) error {
 	return nil
 }
 
-func (f *secretFile) close() { _ = os.Remove(f.path) }
+func (f *secretFile) release() { _ = os.Remove(f.path) }

@@ -224,7 +224,7 @@ func TestFailureRecorder(t *testing.T) {
 				t.Fatal(err)
 			}
 			_, _ = transport.RoundTrip(req)
-			if got := recorder.last(); got != tc.want {
+			if got := recorder.lastFailure(); got != tc.want {
 				t.Errorf("%s: got %q, want %q", tc.reason, got, tc.want)
 			}
 		})
@@ -234,7 +234,7 @@ func TestFailureRecorder(t *testing.T) {
 // TestNodePortRecord writes the record of node ports as upstream's repair does.
 func TestNodePortRecord(t *testing.T) {
 	t.Parallel()
-	p := launch(t, Config{})
+	p := startPlane(t, Config{})
 	var failures []error
 	record := &nodePortRecord{storage: p.server.Load().nodePorts, failed: func(err error) { failures = append(failures, err) }}
 	current, err := record.Get()

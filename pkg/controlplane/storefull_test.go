@@ -21,7 +21,7 @@ func TestFullStore(t *testing.T) {
 	t.Parallel()
 	store := storage.Embedded(t.TempDir())
 	store.NoSync, store.Quota = true, 64<<20
-	p := launch(t, Config{Storage: store})
+	p := startPlane(t, Config{Storage: store})
 	maps := p.client.CoreV1().ConfigMaps(metav1.NamespaceDefault)
 	large := func(name string) *corev1.ConfigMap {
 		return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: name}, Data: map[string]string{"data": strings.Repeat("x", 1_000_000)}}
@@ -37,7 +37,7 @@ func TestFullStore(t *testing.T) {
 		t.Fatalf("after %d ConfigMaps of 1 MB: got %v, want code 507", count, denied)
 	}
 	for _, part := range []string{"of 64 MiB are in use", "Delete objects", quotaSetting, memorySetting, volumeSetting} {
-		contains(t, "the tenant is told what is full and what to do", denied.Error(), part)
+		requireContains(t, "the tenant is told what is full and what to do", denied.Error(), part)
 	}
 
 	smaller := large("large-0")
@@ -65,7 +65,7 @@ func TestFullStore(t *testing.T) {
 func TestInsufficientStorage(t *testing.T) {
 	t.Parallel()
 	full := newInsufficientStorage(&storage.FullError{Volume: true})
-	contains(t, "a full volume", full.Error(), volumeSetting)
+	requireContains(t, "a full volume", full.Error(), volumeSetting)
 	if strings.Contains(full.Error(), memorySetting) {
 		t.Errorf("%q names the memory limit, which does not help", full.Error())
 	}

@@ -62,17 +62,17 @@ func TestStartWithAFullStore(t *testing.T) {
 			ServiceCIDR: "10.96.0.0/16", DNSServiceIP: mustIP(dnsAddress),
 		}
 	}
-	first := launch(t, config())
+	first := startPlane(t, config())
 	full.Store(true)
 	deleteSystemObjects(t, first)
 	deleteStartObjects(t, first)
 	stopInTime(t, first)
 
 	awaitFree(t, dir)
-	second := launch(t, config())
+	second := startPlane(t, config())
 	unhealthy := strings.Join(listUnhealthy(second), "\n")
 	for _, want := range []string{"service kube-system/kube-dns", "flow control", "service addresses", "service range"} {
-		contains(t, "what could not be written is shown", unhealthy, want)
+		requireContains(t, "what could not be written is shown", unhealthy, want)
 	}
 	if _, err := second.client.CoreV1().Nodes().List(t.Context(), metav1.ListOptions{}); err != nil {
 		t.Errorf("a read from a full store: %v", err)
@@ -125,7 +125,7 @@ func TestRestartWithAFullStore(t *testing.T) {
 		store.NoSync, store.Quota = true, 64<<20
 		return Config{Storage: store, PKI: bundle}
 	}
-	first := launch(t, config())
+	first := startPlane(t, config())
 	maps := first.client.CoreV1().ConfigMaps(metav1.NamespaceDefault)
 	const count = 200
 	for i := range count {
@@ -145,7 +145,7 @@ func TestRestartWithAFullStore(t *testing.T) {
 	}
 	stopInTime(t, first)
 
-	second := launch(t, config())
+	second := startPlane(t, config())
 	maps = second.client.CoreV1().ConfigMaps(metav1.NamespaceDefault)
 	for i := range count {
 		eventually(t, "a delete after a start with a full store", func(ctx context.Context) string {

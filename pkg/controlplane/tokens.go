@@ -138,8 +138,8 @@ func (m *tokenMint) podToken(ctx context.Context, namespace, account string, req
 // life returns the lifetime of a token, and after which time its use is counted as stale, 0 for never.
 // Like the API server, it extends the default lifetime of API tokens of pods to a year.
 func (m *tokenMint) life(requested int64, audiences []string) (seconds, warnAfter int64) {
-	foreign := func(audience string) bool { return !slices.Contains(m.audiences, audience) }
-	if m.options.Strict || requested != serviceaccount.WarnOnlyBoundTokenExpirationSeconds || slices.ContainsFunc(audiences, foreign) {
+	isForeign := func(audience string) bool { return !slices.Contains(m.audiences, audience) }
+	if m.options.Strict || requested != serviceaccount.WarnOnlyBoundTokenExpirationSeconds || slices.ContainsFunc(audiences, isForeign) {
 		return requested, 0
 	}
 	return serviceaccount.ExpirationExtensionSeconds, requested

@@ -18,13 +18,13 @@ import (
 func TestIssuerOfTheOperator(t *testing.T) {
 	t.Parallel()
 	const issuer = "https://oidc.example.com/shop"
-	p := launch(t, Config{Tokens: TokenOptions{Issuer: issuer}})
+	p := startPlane(t, Config{Tokens: TokenOptions{Issuer: issuer}})
 	body, err := p.client.Discovery().RESTClient().Get().AbsPath("/.well-known/openid-configuration").Do(t.Context()).Raw()
 	if err != nil {
 		t.Fatal(err)
 	}
-	contains(t, "issuer", string(body), `"issuer":"`+issuer+`"`)
-	contains(t, "keys", string(body), `"jwks_uri":"`+issuer+`/openid/v1/jwks"`)
+	requireContains(t, "issuer", string(body), `"issuer":"`+issuer+`"`)
+	requireContains(t, "keys", string(body), `"jwks_uri":"`+issuer+`/openid/v1/jwks"`)
 
 	ns := namespace(t, p, "issuer")
 	created, err := p.client.CoreV1().Pods(ns).Create(t.Context(), pod("web"), metav1.CreateOptions{})

@@ -34,7 +34,7 @@ func boundWebhookAnswers(plugin admission.Interface, _ string) admission.Interfa
 // answers into memory, and decompress them: a few megabytes of a tenant would become gigabytes. They are
 // read again at each start, so that the process would end for ever.
 func boundedWebhooks(inner webhook.AuthenticationInfoResolver) webhook.AuthenticationInfoResolver {
-	bound := func(config *rest.Config, err error) (*rest.Config, error) {
+	limitClient := func(config *rest.Config, err error) (*rest.Config, error) {
 		if err != nil {
 			return nil, err
 		}
@@ -50,9 +50,9 @@ func boundedWebhooks(inner webhook.AuthenticationInfoResolver) webhook.Authentic
 		return config, nil
 	}
 	return &webhook.AuthenticationInfoResolverDelegator{
-		ClientConfigForFunc: func(hostPort string) (*rest.Config, error) { return bound(inner.ClientConfigFor(hostPort)) },
+		ClientConfigForFunc: func(hostPort string) (*rest.Config, error) { return limitClient(inner.ClientConfigFor(hostPort)) },
 		ClientConfigForServiceFunc: func(name, namespace string, port int) (*rest.Config, error) {
-			return bound(inner.ClientConfigForService(name, namespace, port))
+			return limitClient(inner.ClientConfigForService(name, namespace, port))
 		},
 	}
 }

@@ -83,7 +83,7 @@ func allow(req *http.Request) []byte {
 // TestWebhookAnswers lets webhooks answer with more than the process should read.
 func TestWebhookAnswers(t *testing.T) {
 	t.Parallel()
-	p := launch(t, Config{})
+	p := startPlane(t, Config{})
 	mux := http.NewServeMux()
 	mux.HandleFunc("/short", func(w http.ResponseWriter, req *http.Request) { _, _ = w.Write(allow(req)) })
 	mux.HandleFunc("/long", func(w http.ResponseWriter, req *http.Request) { writeBomb(w, false, allow(req)) })

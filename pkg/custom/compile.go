@@ -20,14 +20,14 @@ type compiler struct {
 	allowed *fieldTree                    // the only fields that pass, nil for all
 }
 
-// place is where a value is.
-type place struct {
+// location is where a value is.
+type location struct {
 	path string // with [*] for items and values
 	key  string // of the field, also for items of lists
 }
 
 // value returns the node of a value, nil if nothing is to be done with it.
-func (c *compiler) value(at place, schema *apiextensionsv1.JSONSchemaProps) *node {
+func (c *compiler) value(at location, schema *apiextensionsv1.JSONSchemaProps) *node {
 	n := c.anyValue(at, schema)
 	if n != nil && !c.allowed.has(at.path) {
 		n.optional = true // Nobody can set it, so that it must not be missed.
@@ -36,7 +36,7 @@ func (c *compiler) value(at place, schema *apiextensionsv1.JSONSchemaProps) *nod
 }
 
 // anyValue returns the node of a value, whether or not it is allowed.
-func (c *compiler) anyValue(at place, schema *apiextensionsv1.JSONSchemaProps) *node {
+func (c *compiler) anyValue(at location, schema *apiextensionsv1.JSONSchemaProps) *node {
 	if rule, ok := c.rules[at.path]; ok {
 		c.met[at.path] = true
 		return c.fromRule(at, rule, schema)
@@ -54,7 +54,7 @@ func (c *compiler) anyValue(at place, schema *apiextensionsv1.JSONSchemaProps) *
 }
 
 // isDeclared reports whether the operator has rules for what an object refers to or selects.
-func (c *compiler) isDeclared(at place, schema *apiextensionsv1.JSONSchemaProps) bool {
+func (c *compiler) isDeclared(at location, schema *apiextensionsv1.JSONSchemaProps) bool {
 	if isOpaque(schema) || isPodSpec(schema) {
 		return false
 	}
@@ -72,7 +72,7 @@ func (c *compiler) isDeclared(at place, schema *apiextensionsv1.JSONSchemaProps)
 
 // declared returns the node of an object that looks like a reference or a selector, and of
 // which the operator has rules for some fields. A selector with other fields is denied.
-func (c *compiler) declared(at place, schema *apiextensionsv1.JSONSchemaProps) *node {
+func (c *compiler) declared(at location, schema *apiextensionsv1.JSONSchemaProps) *node {
 	n := c.below(at, schema)
 	if !looksLikeSelector(at.key) || n == nil {
 		return n
@@ -87,9 +87,9 @@ func (c *compiler) declared(at place, schema *apiextensionsv1.JSONSchemaProps) *
 
 // withOthers returns the node of an object that refers to another one, with the operator's
 // rules for its fields. Fields without a rule may refer to further objects.
-func (c *compiler) withOthers(at place, schema *apiextensionsv1.JSONSchemaProps, n *node) *node {
+func (c *compiler) withOthers(at location, schema *apiextensionsv1.JSONSchemaProps, n *node) *node {
 	for key, property := range schema.Properties {
-		below := place{path: join(at.path, key), key: key}
+		below := location{path: join(at.path, key), key: key}
 		if _, ruled := c.rules[below.path]; ruled || n.fields[key] == nil {
 			delete(n.fields, key)
 			n.add(key, c.value(below, &property))
@@ -99,18 +99,18 @@ func (c *compiler) withOthers(at place, schema *apiextensionsv1.JSONSchemaProps,
 }
 
 // below returns the node of a value that is no reference itself.
-func (c *compiler) below(at place, schema *apiextensionsv1.JSONSchemaProps) *node {
+func (c *compiler) below(at location, schema *apiextensionsv1.JSONSchemaProps) *node {
 	n := &node{}
 	switch {
 	case schema.Items != nil && schema.Items.Schema != nil:
-		n.items = c.value(place{path: at.path + each, key: at.key}, schema.Items.Schema)
+		n.items = c.value(location{path: at.path + each, key: at.key}, schema.Items.Schema)
 	case len(schema.Properties) > 0:
 		for _, key := range slices.Sorted(maps.Keys(schema.Properties)) {
 			property := schema.Properties[key]
-			n.add(key, c.value(place{path: join(at.path, key), key: key}, &property))
+			n.add(key, c.value(location{path: join(at.path, key), key: key}, &property))
 		}
 	case schema.AdditionalProperties != nil && schema.AdditionalProperties.Schema != nil:
-		n.values = c.value(place{path: at.path + each, key: at.key}, schema.AdditionalProperties.Schema)
+		n.values = c.value(location{path: at.path + each, key: at.key}, schema.AdditionalProperties.Schema)
 		if c.isKeyedByNames(at, n.values) {
 			return unknownNode("its keys look like names of other objects")
 		}
@@ -120,7 +120,7 @@ func (c *compiler) below(at place, schema *apiextensionsv1.JSONSchemaProps) *nod
 
 // isKeyedByNames reports whether the keys of a map look like names of objects, as in secrets: {NAME: {...}}. That
 // is so if its values refer to nothing, and no rule of the operator is for them.
-func (c *compiler) isKeyedByNames(at place, values *node) bool {
+func (c *compiler) isKeyedByNames(at location, values *node) bool {
 	if c.options.Trusted || !endsWithNoun(at.key) || values != nil && values.rule != ruleUnknown {
 		return false
 	}
@@ -133,7 +133,7 @@ func (c *compiler) isKeyedByNames(at place, values *node) bool {
 }
 
 // fromRule returns the node of the operator's rule.
-func (c *compiler) fromRule(at place, rule v1alpha1.Reference, schema *apiextensionsv1.JSONSchemaProps) *node {
+func (c *compiler) fromRule(at location, rule v1alpha1.Reference, schema *apiextensionsv1.JSONSchemaProps) *node {
 	switch rule.To {
 	case v1alpha1.ToNone:
 		return nil
@@ -168,7 +168,7 @@ func referenceFields() []string {
 
 // fromObjectRule returns the node of an object with kind and name. Its other fields have
 // nodes of their own.
-func (c *compiler) fromObjectRule(at place, rule v1alpha1.Reference, schema *apiextensionsv1.JSONSchemaProps) *node {
+func (c *compiler) fromObjectRule(at location, rule v1alpha1.Reference, schema *apiextensionsv1.JSONSchemaProps) *node {
 	if schema.Items != nil && schema.Items.Schema != nil {
 		schema = schema.Items.Schema
 		at.path += each
@@ -182,7 +182,7 @@ func (c *compiler) fromObjectRule(at place, rule v1alpha1.Reference, schema *api
 	}
 	for _, key := range slices.Sorted(maps.Keys(schema.Properties)) {
 		if property := schema.Properties[key]; !slices.Contains(referenceFields(), key) {
-			n.add(key, c.value(place{path: join(at.path, key), key: key}, &property))
+			n.add(key, c.value(location{path: join(at.path, key), key: key}, &property))
 		}
 	}
 	return n

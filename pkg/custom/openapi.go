@@ -96,7 +96,7 @@ func (i *inliner) findKind(kind schema.GroupVersionKind) string {
 
 // resolveObject resolves the schema of a whole object. Its metadata is that of the API server.
 func (i *inliner) resolveObject(root *apiextensionsv1.JSONSchemaProps) error {
-	release, err := i.follow(root)
+	release, err := i.resolveRef(root)
 	defer release()
 	if err != nil {
 		return err
@@ -131,7 +131,7 @@ func (i *inliner) resolveObject(root *apiextensionsv1.JSONSchemaProps) error {
 // any value.
 func (i *inliner) resolve(s *apiextensionsv1.JSONSchemaProps) error {
 	i.left -= fieldSize + len(s.Description)
-	release, err := i.follow(s)
+	release, err := i.resolveRef(s)
 	defer release()
 	if err != nil {
 		return err
@@ -160,9 +160,9 @@ func (i *inliner) resolve(s *apiextensionsv1.JSONSchemaProps) error {
 	return nil
 }
 
-// follow replaces a schema that only refers to another one by that. release ends its time
+// resolveRef replaces a schema that only refers to another one by that. release ends its time
 // among those that are being resolved, and is never nil.
-func (i *inliner) follow(s *apiextensionsv1.JSONSchemaProps) (release func(), err error) {
+func (i *inliner) resolveRef(s *apiextensionsv1.JSONSchemaProps) (release func(), err error) {
 	before := len(i.open)
 	release = func() { i.open = i.open[:before] }
 	for {

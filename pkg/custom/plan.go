@@ -151,7 +151,7 @@ func Compile(schema *apiextensionsv1.JSONSchemaProps, o Options) (*Plan, error) 
 		case "apiVersion", "kind", "metadata", "status":
 			continue
 		}
-		root.add(key, c.value(place{path: key, key: key}, &property))
+		root.add(key, c.value(location{path: key, key: key}, &property))
 	}
 	if err := errors.Join(c.err, checkAllowedFields(schema, o)); err != nil {
 		return nil, err

@@ -10,7 +10,7 @@ import (
 
 // fromShape returns the node of a value whose schema has the form of a reference or selector,
 // nil for all others. A reference of an unknown form gets ruleUnknown.
-func fromShape(at place, schema *apiextensionsv1.JSONSchemaProps) *node {
+func fromShape(at location, schema *apiextensionsv1.JSONSchemaProps) *node {
 	switch {
 	case isPodSpec(schema):
 		return unknownNode("it is a template of pods, and pods of a controller of the host pass no policy")
@@ -31,7 +31,7 @@ func fromShape(at place, schema *apiextensionsv1.JSONSchemaProps) *node {
 }
 
 // fromObject returns the node of an object with known fields.
-func fromObject(at place, schema *apiextensionsv1.JSONSchemaProps) *node {
+func fromObject(at location, schema *apiextensionsv1.JSONSchemaProps) *node {
 	_, hasKind := schema.Properties["kind"]
 	_, hasName := schema.Properties["name"]
 	resource := resourceOf(at.key)
@@ -71,7 +71,7 @@ func nameNode(schema *apiextensionsv1.JSONSchemaProps, resource string) *node {
 }
 
 // fromText returns the node of a string, or of the items of a list of strings.
-func fromText(at place) *node {
+func fromText(at location) *node {
 	words := wordsOf(at.key)
 	last := lastOf(words)
 	switch {

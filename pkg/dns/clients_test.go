@@ -49,8 +49,8 @@ func newAsked(t *testing.T, options Options) (*clients, *Pods, *clocktesting.Fak
 	return c, options.Pods, clock
 }
 
-// ask sends a query, and returns the code of the answer.
-func ask(t *testing.T, c *clients, address string) string {
+// sendQuery sends a query, and returns the code of the answer.
+func sendQuery(t *testing.T, c *clients, address string) string {
 	t.Helper()
 	code, err := c.ServeDNS(t.Context(), asker{remote: net.UDPAddrFromAddrPort(netip.MustParseAddrPort(address))}, new(dns.Msg))
 	if err != nil {
@@ -69,7 +69,7 @@ const (
 func dropNow(t *testing.T, c *clients, clock *clocktesting.FakeClock, address string) string {
 	t.Helper()
 	code := make(chan string, 1)
-	go func() { code <- ask(t, c, address) }()
+	go func() { code <- sendQuery(t, c, address) }()
 	return eventually(t, patience, func() (string, bool) {
 		select {
 		case got := <-code:
@@ -114,7 +114,7 @@ func TestClients(t *testing.T) {
 		"Beyond":    {"not in the range any more", "192.0.2.16:40000", dropped},
 	}
 	for name, tc := range cases {
-		query := ask
+		query := sendQuery
 		if tc.want == dropped {
 			query = func(t *testing.T, c *clients, address string) string { return dropNow(t, c, clock, address) }
 		}
@@ -133,7 +133,7 @@ func TestUnknownClientIsHeld(t *testing.T) {
 	t.Parallel()
 	c, pods, clock := newAsked(t, Options{})
 	code := make(chan string, 1)
-	go func() { code <- ask(t, c, "10.1.0.5:40000") }()
+	go func() { code <- sendQuery(t, c, "10.1.0.5:40000") }()
 	eventually(t, patience, func() (struct{}, bool) { return struct{}{}, clock.HasWaiters() })
 	pods.OnAdd(newPod("web", corev1.PodRunning, "10.1.0.5"), false)
 	if got := <-code; got != answered {
@@ -151,11 +151,11 @@ func TestStrangerTakesNoPlace(t *testing.T) {
 			t.Fatal("the first queries of an address wait")
 		}
 	}
-	if got := ask(t, c, "10.1.0.9:40000"); got != dropped {
+	if got := sendQuery(t, c, "10.1.0.9:40000"); got != dropped {
 		t.Errorf("one more query of the stranger: got %s", got)
 	}
 	code := make(chan string, 1)
-	go func() { code <- ask(t, c, "10.1.0.5:40000") }()
+	go func() { code <- sendQuery(t, c, "10.1.0.5:40000") }()
 	pods.OnAdd(newPod("web", corev1.PodRunning, "10.1.0.5"), false)
 	if got := <-code; got != answered {
 		t.Errorf("a new pod: got %s", got)
@@ -170,7 +170,7 @@ func TestClientRate(t *testing.T) {
 	count := func(address string, queries int) map[string]int {
 		codes := map[string]int{}
 		for range queries {
-			codes[ask(t, c, address)]++
+			codes[sendQuery(t, c, address)]++
 		}
 		return codes
 	}

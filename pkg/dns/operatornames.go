@@ -34,14 +34,14 @@ func newOperatorNames(options Options) *operatorNames {
 		direct[dns.Fqdn(strings.ToLower(name))] = dns.Fqdn(strings.ToLower(other))
 	}
 	for name := range direct {
-		o.rewrite[name] = o.follow(direct, name)
+		o.rewrite[name] = o.resolveName(direct, name)
 	}
 	return o
 }
 
-// follow returns the name at the end of rules: a fixed one, or one without a rule. It returns a
+// resolveName returns the name at the end of rules: a fixed one, or one without a rule. It returns a
 // name of a circle if they have no end.
-func (o *operatorNames) follow(rules map[string]string, name string) string {
+func (o *operatorNames) resolveName(rules map[string]string, name string) string {
 	seen := map[string]bool{}
 	for !seen[name] {
 		seen[name] = true

@@ -163,7 +163,7 @@ func (d *Dialer) permitName(ctx context.Context, name string, port uint16) ([]ne
 	}
 	timer := d.options.Clock.NewTimer(settleTime)
 	defer timer.Stop()
-	refuse := func() error {
+	refuseDial := func() error {
 		select {
 		case <-timer.C():
 		case <-ctx.Done():
@@ -176,11 +176,11 @@ func (d *Dialer) permitName(ctx context.Context, name string, port uint16) ([]ne
 		if isListed {
 			return nil, fmt.Errorf("cannot resolve %s: %w", name, err)
 		}
-		return nil, refuse()
+		return nil, refuseDial()
 	}
 	targets := d.permitAddresses(ctx, addresses[:min(len(addresses), maxAddresses)], port, isListed)
 	if len(targets) == 0 {
-		return nil, refuse()
+		return nil, refuseDial()
 	}
 	return targets, nil
 }

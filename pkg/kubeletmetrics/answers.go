@@ -43,11 +43,11 @@ func newAnswers(c clock.WithDelayedExecution) *answers {
 // ctx ends or ask panics.
 func (s *answers) get(ctx context.Context, q query, ask func(context.Context) *answer) (*answer, error) {
 	q.port = "" // It makes no difference.
-	return s.recent.Get(ctx, q, func(ctx context.Context) *answer { return s.ask(ctx, ask) })
+	return s.recent.Get(ctx, q, func(ctx context.Context) *answer { return s.queryWhenFree(ctx, ask) })
 }
 
-// ask asks a kubelet once a slot is free.
-func (s *answers) ask(ctx context.Context, ask func(context.Context) *answer) *answer {
+// queryWhenFree asks a kubelet once a slot is free.
+func (s *answers) queryWhenFree(ctx context.Context, ask func(context.Context) *answer) *answer {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	select {

@@ -170,7 +170,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, q query) {
 		return
 	}
 	defer func() { <-h.serving }()
-	a, err := h.answers.get(r.Context(), q, func(ctx context.Context) *answer { return h.ask(ctx, q) })
+	a, err := h.answers.get(r.Context(), q, func(ctx context.Context) *answer { return h.queryKubelet(ctx, q) })
 	switch {
 	case r.Context().Err() != nil:
 		return // the client has left
@@ -209,8 +209,8 @@ func writeBody(w http.ResponseWriter, body []byte) {
 	}
 }
 
-// ask requests the metrics from the kubelet, and returns the tenant's part of them.
-func (h *Handler) ask(ctx context.Context, q query) *answer {
+// queryKubelet requests the metrics from the kubelet, and returns the tenant's part of them.
+func (h *Handler) queryKubelet(ctx context.Context, q query) *answer {
 	pods, err := h.listPods(ctx, q.node)
 	if err != nil {
 		klog.FromContext(ctx).Error(err, "Cannot list virtual pods of node", "node", q.node)

@@ -38,7 +38,7 @@ func (c *slowClient) Header() http.Header { return c.header }
 // WriteHeader implements http.ResponseWriter.
 func (*slowClient) WriteHeader(int) {}
 
-// SetWriteDeadline is what http.ResponseController calls.
+// SetWriteDeadline implements what http.ResponseController calls.
 func (c *slowClient) SetWriteDeadline(at time.Time) error {
 	c.deadlines = append(c.deadlines, at)
 	return nil

@@ -241,21 +241,21 @@ func TestRequestsAreShared(t *testing.T) {
 	t.Parallel()
 	w := newShop(t)
 	w.host.block, w.host.asked = make(chan struct{}), make(chan string, 10)
-	ask := func(ctx context.Context) error {
+	listPods := func(ctx context.Context) error {
 		_, err := w.pods.List(genericapirequest.WithNamespace(ctx, ""), nil)
 		return err
 	}
 	var askers sync.WaitGroup
 	impatient, leave := context.WithCancel(t.Context())
 	left := make(chan error, 1)
-	askers.Go(func() { left <- ask(impatient) })
+	askers.Go(func() { left <- listPods(impatient) })
 	want := "/apis/metrics.k8s.io/v1beta1/namespaces/tenant-shop/pods?labelSelector=sublet.dev%2Fcluster%3D6d1f"
 	if got := <-w.host.asked; !strings.HasPrefix(got, want) {
 		t.Errorf("The host was asked for %s, want %s", got, want)
 	}
 	for range 20 {
 		askers.Go(func() {
-			if err := ask(t.Context()); err != nil {
+			if err := listPods(t.Context()); err != nil {
 				t.Errorf("one of those who asked at once: %v", err)
 			}
 		})
@@ -278,7 +278,7 @@ func TestRequestsAreShared(t *testing.T) {
 		{"What it said a while ago does not.", 2, 2},
 	} {
 		w.clock.SetTime(w.clock.Now().Add(time.Duration(step.later) * time.Second))
-		if err := ask(t.Context()); err != nil {
+		if err := listPods(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		if got := w.host.requests.Load(); got != step.want {

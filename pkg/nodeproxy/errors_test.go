@@ -37,8 +37,8 @@ type reply struct {
 	RetryAfter string
 }
 
-// ask sends a request to the kubelet and reads the whole response.
-func ask(t *testing.T, p *Proxy, method, path string, header http.Header) reply {
+// sendRequest sends a request to the kubelet and reads the whole response.
+func sendRequest(t *testing.T, p *Proxy, method, path string, header http.Header) reply {
 	t.Helper()
 	request, err := http.NewRequestWithContext(t.Context(), method, "https://node-7:10250"+path, nil)
 	if err != nil {
@@ -182,7 +182,7 @@ func TestNothingIsRelayed(t *testing.T) {
 			if method == "" {
 				method = http.MethodGet
 			}
-			if diff := cmp.Diff(tc.want, ask(t, p, method, tc.path, tc.header)); diff != "" {
+			if diff := cmp.Diff(tc.want, sendRequest(t, p, method, tc.path, tc.header)); diff != "" {
 				t.Errorf("%s\n-want, +got:\n%s", tc.reason, diff)
 			}
 			if n := len(h.requests()); n > 0 {
@@ -279,13 +279,13 @@ func TestHostErrors(t *testing.T) {
 			h := newFakeHost(t)
 			h.refuse = tc.refuse
 			p, _ := startProxy(t, h, nil)
-			if diff := cmp.Diff(tc.want, ask(t, p, http.MethodGet, "/containerLogs/web/front-0/nginx", nil)); diff != "" {
+			if diff := cmp.Diff(tc.want, sendRequest(t, p, http.MethodGet, "/containerLogs/web/front-0/nginx", nil)); diff != "" {
 				t.Errorf("%s\n-want, +got:\n%s", tc.reason, diff)
 			}
 			// A stream gets the same response, for pods/exec.
 			want := tc.want
 			want.Text = strings.ReplaceAll(want.Text, "pods/log", "pods/exec")
-			if diff := cmp.Diff(want, ask(t, p, http.MethodPost, "/exec/web/front-0/nginx?command=sh&output=1", upgradeToSPDY)); diff != "" {
+			if diff := cmp.Diff(want, sendRequest(t, p, http.MethodPost, "/exec/web/front-0/nginx?command=sh&output=1", upgradeToSPDY)); diff != "" {
 				t.Errorf("%s, for a stream\n-want, +got:\n%s", tc.reason, diff)
 			}
 		})
@@ -301,7 +301,7 @@ func TestHostUnreachable(t *testing.T) {
 		Code: http.StatusBadGateway,
 		Text: `cannot relay pods/log of pod "front-0": the host cluster's API cannot be reached; try again later`,
 	}
-	if diff := cmp.Diff(want, ask(t, p, http.MethodGet, "/containerLogs/web/front-0/nginx", nil)); diff != "" {
+	if diff := cmp.Diff(want, sendRequest(t, p, http.MethodGet, "/containerLogs/web/front-0/nginx", nil)); diff != "" {
 		t.Errorf("a host that is away is said to be away\n-want, +got:\n%s", diff)
 	}
 }

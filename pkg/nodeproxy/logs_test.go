@@ -41,7 +41,7 @@ func TestLogs(t *testing.T) {
 				Code: http.StatusOK,
 				Text: fmt.Sprintf("log of /api/v1/namespaces/%s/pods/%s/log?container=nginx&tailLines=2", host.Namespace, host.Name),
 			}
-			got := ask(t, p, http.MethodGet, "/containerLogs/web/front-0/nginx?tailLines=2&stream=All", nil)
+			got := sendRequest(t, p, http.MethodGet, "/containerLogs/web/front-0/nginx?tailLines=2&stream=All", nil)
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("%s\n-want, +got:\n%s", tc.reason, diff)
 			}
@@ -56,7 +56,7 @@ func TestLogProtocol(t *testing.T) {
 	h := newFakeHost(t)
 	h.logs = func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "line") }
 	p, _ := startProxy(t, h, nil)
-	if got := ask(t, p, http.MethodGet, "/containerLogs/web/front-0/nginx", nil); got.Code != http.StatusOK {
+	if got := sendRequest(t, p, http.MethodGet, "/containerLogs/web/front-0/nginx", nil); got.Code != http.StatusOK {
 		t.Fatalf("got %v", got)
 	}
 	for _, r := range h.requests() {
@@ -158,7 +158,7 @@ func TestTwoShareTheirMetrics(t *testing.T) {
 	h := newFakeHost(t)
 	for range 2 {
 		p, _ := startProxy(t, h, func(o *Options) { o.Register = registry.Register })
-		ask(t, p, http.MethodGet, "/pods", nil)
+		sendRequest(t, p, http.MethodGet, "/pods", nil)
 	}
 	want := `
 # HELP sublet_nodeproxy_requests_total [ALPHA] Requests to kubelets of the virtual cluster, by operation and by HTTP status. A stream that was opened counts as 101.

@@ -77,8 +77,8 @@ func (c *memoryConn) Write(b []byte) (int, error) { return c.out.write(b) }
 
 // Close implements net.Conn. The other end may still read what was written.
 func (c *memoryConn) Close() error {
-	c.in.close(&c.in.readerClosed)
-	c.out.close(&c.out.writerClosed)
+	c.in.closeSide(&c.in.readerClosed)
+	c.out.closeSide(&c.out.writerClosed)
 	return nil
 }
 
@@ -190,13 +190,13 @@ func (f *flow) write(b []byte) (int, error) {
 		case f.length == len(f.ring) && f.ring != nil:
 			f.changed.Wait()
 		default:
-			written += f.put(b[written:])
+			written += f.writeSome(b[written:])
 		}
 	}
 }
 
-// put moves bytes from b to the ring, as many as fit without wrapping around.
-func (f *flow) put(b []byte) int {
+// writeSome moves bytes from b to the ring, as many as fit without wrapping around.
+func (f *flow) writeSome(b []byte) int {
 	if f.ring == nil {
 		f.ring = make([]byte, connectionBuffer)
 	}
@@ -211,8 +211,8 @@ func (f *flow) put(b []byte) int {
 	return n
 }
 
-// close marks one side as closed and wakes the other.
-func (f *flow) close(side *bool) {
+// closeSide marks one side as closed and wakes the other.
+func (f *flow) closeSide(side *bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	*side = true

@@ -58,7 +58,7 @@ func TestContainers(t *testing.T) {
 				if strings.HasPrefix(path, "/containerLogs") {
 					header, method = nil, http.MethodGet
 				}
-				if diff := cmp.Diff(want, ask(t, p, method, path+tc.container, header)); diff != "" {
+				if diff := cmp.Diff(want, sendRequest(t, p, method, path+tc.container, header)); diff != "" {
 					t.Errorf("%s\n%s%s (-want +got):\n%s", tc.reason, path, tc.container, diff)
 				}
 			}
@@ -86,10 +86,10 @@ func TestPanic(t *testing.T) {
 	})
 	const path = "/containerLogs/web/front-0/nginx"
 	want := reply{Code: http.StatusInternalServerError, Text: "internal error of the virtual cluster"}
-	if diff := cmp.Diff(want, ask(t, p, http.MethodGet, path, nil)); diff != "" {
+	if diff := cmp.Diff(want, sendRequest(t, p, http.MethodGet, path, nil)); diff != "" {
 		t.Errorf("the request that met the panic (-want +got):\n%s", diff)
 	}
-	if got := ask(t, p, http.MethodGet, path, nil); got.Code != http.StatusNotFound {
+	if got := sendRequest(t, p, http.MethodGet, path, nil); got.Code != http.StatusNotFound {
 		t.Errorf("the next request: got %v, want 404", got)
 	}
 	wantMetrics := `

@@ -22,8 +22,8 @@ func TestStreamLimit(t *testing.T) {
 		<-r.Context().Done()
 	}
 	p, _ := startProxy(t, h, func(o *Options) { o.MaxStreams = 2 })
-	first := follow(t, p)
-	follow(t, p)
+	first := openLog(t, p)
+	openLog(t, p)
 	<-opened
 	<-opened
 	want := reply{
@@ -38,7 +38,7 @@ func TestStreamLimit(t *testing.T) {
 		"/portForward/web/front-0": http.StatusTooManyRequests,
 	} {
 		want.Code = code
-		if diff := cmp.Diff(want, ask(t, p, http.MethodGet, path, nil)); diff != "" {
+		if diff := cmp.Diff(want, sendRequest(t, p, http.MethodGet, path, nil)); diff != "" {
 			t.Errorf("%s above the limit\n-want, +got:\n%s", path, diff)
 		}
 	}
@@ -54,12 +54,12 @@ func TestStreamLimit(t *testing.T) {
 		case <-time.Tick(time.Millisecond):
 		}
 	}
-	follow(t, p)
+	openLog(t, p)
 	<-opened
 }
 
-// follow opens a log that is followed until the test or the returned function ends it.
-func follow(t *testing.T, p *Proxy) context.CancelFunc {
+// openLog opens a log that is followed until the test or the returned function ends it.
+func openLog(t *testing.T, p *Proxy) context.CancelFunc {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	t.Cleanup(cancel)

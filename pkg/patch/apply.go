@@ -164,7 +164,7 @@ func (s *Set) run(patches []program, c Change, before record) (record, error) {
 }
 
 // runAt runs a patch for one value.
-func (s *Set) runAt(p program, at place, c Change, before, written record) error {
+func (s *Set) runAt(p program, at location, c Change, before, written record) error {
 	keys, ok := c.inOriginal.find(at)
 	if !ok {
 		return nil // An item that the host has added.
@@ -199,17 +199,17 @@ func (s *Set) runAt(p program, at place, c Change, before, written record) error
 
 // mustStay reports whether a value that exists cannot change on the host: the kind has not
 // changed it either.
-func (s *Set) mustStay(p program, at place, c Change, now any) bool {
+func (s *Set) mustStay(p program, at location, c Change, now any) bool {
 	copied, _ := read(c.Copy, at.keys)
 	return s.immutable && strings.HasPrefix(p.path, "spec") && reflect.DeepEqual(now, copied)
 }
 
 // newMap returns the map for what is missing above a value. If an earlier patch has created
 // it, what the host has added to it stays.
-func (s *Set) newMap(at place, depth int, c Change, before, written record) map[string]any {
+func (s *Set) newMap(at location, depth int, c Change, before, written record) map[string]any {
 	above := at.names[depth]
 	written[above] = created
-	if existing, ok := s.currentValue(place{names: at.names[:depth+1], keys: at.keys[:depth+1]}, c); ok && before[above] == created {
+	if existing, ok := s.currentValue(location{names: at.names[:depth+1], keys: at.keys[:depth+1]}, c); ok && before[above] == created {
 		if existing, ok := existing.(map[string]any); ok {
 			return runtime.DeepCopyJSON(existing)
 		}
@@ -218,7 +218,7 @@ func (s *Set) newMap(at place, depth int, c Change, before, written record) map[
 }
 
 // keepCreated keeps the marks of maps that a patch has created and that the kind has left.
-func keepCreated(at place, c Change, before, written record) {
+func keepCreated(at location, c Change, before, written record) {
 	for i, name := range at.names[:len(at.names)-1] {
 		if before[name] != created {
 			continue
@@ -232,7 +232,7 @@ func keepCreated(at place, c Change, before, written record) {
 
 // currentValue returns the value that a place has in the cluster. ok is false for a copy, or
 // an item of one, that is new.
-func (s *Set) currentValue(at place, c Change) (value any, ok bool) {
+func (s *Set) currentValue(at location, c Change) (value any, ok bool) {
 	if c.Before == nil {
 		return nil, false
 	}

@@ -22,7 +22,7 @@ func newMatcher(tree map[string]any) *matcher {
 
 // find returns the keys that lead to a place of the copy in the tree. Items of lists are found by their
 // name or type, and otherwise by their index. ok is false if the tree lacks an item.
-func (m *matcher) find(at place) (keys []any, ok bool) {
+func (m *matcher) find(at location) (keys []any, ok bool) {
 	if m.sameOrder {
 		return at.keys, true
 	}
@@ -74,7 +74,7 @@ func (m *matcher) toHost(items []any) []any {
 // isAligned reports whether the items of a list of the copy are those of the tree, in their order, though some have
 // other names. depth is that of the item in the place. The lists must have the same length, and no item of one may
 // be at another index of the other. Types are never translated: an item of an unknown type is another one.
-func (m *matcher) isAligned(at place, depth int, keys []any) bool {
+func (m *matcher) isAligned(at location, depth int, keys []any) bool {
 	list := at.names[depth-1]
 	if aligned, known := m.aligned[list]; known || m.renamed == nil {
 		return aligned

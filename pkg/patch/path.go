@@ -49,8 +49,8 @@ func parsePath(text string) ([]step, error) {
 	return steps, nil
 }
 
-// place is one value that a path leads to.
-type place struct {
+// location is one value that a path leads to.
+type location struct {
 	// names identify the place in the copy and what is above it, also when items of a list
 	// change their order.
 	names []string
@@ -59,17 +59,17 @@ type place struct {
 }
 
 // name identifies the place.
-func (p place) name() string { return p.names[len(p.names)-1] }
+func (p location) name() string { return p.names[len(p.names)-1] }
 
 // places returns where a path leads to in a tree. Keys that do not exist lead somewhere too,
 // but [*] leads to what exists alone.
-func places(tree map[string]any, steps []step) []place {
-	return placesBelow(tree, steps, place{})
+func places(tree map[string]any, steps []step) []location {
+	return placesBelow(tree, steps, location{})
 }
 
-func placesBelow(value any, steps []step, at place) []place {
+func placesBelow(value any, steps []step, at location) []location {
 	if len(steps) == 0 {
-		return []place{at}
+		return []location{at}
 	}
 	if !steps[0].all {
 		below, _ := value.(map[string]any)
@@ -78,7 +78,7 @@ func placesBelow(value any, steps []step, at place) []place {
 		}
 		return placesBelow(below[steps[0].key], steps[1:], at.child("."+steps[0].key, steps[0].key))
 	}
-	var all []place
+	var all []location
 	switch value := value.(type) {
 	case []any:
 		names := itemNames(value)
@@ -93,11 +93,11 @@ func placesBelow(value any, steps []step, at place) []place {
 	return all
 }
 
-func (p place) child(name string, key any) place {
+func (p location) child(name string, key any) location {
 	if len(p.names) > 0 {
 		name = p.name() + name
 	}
-	return place{names: append(slices.Clip(p.names), name), keys: append(slices.Clip(p.keys), key)}
+	return location{names: append(slices.Clip(p.names), name), keys: append(slices.Clip(p.keys), key)}
 }
 
 // itemNames returns what identifies each item of a list. Lists such as volume mounts may have several items of a

@@ -54,10 +54,10 @@ func served(group, resources, actor string) effectRow {
 	return effectRow{group: group, resources: resources, actor: actor, isOn: func(*v1alpha1.Config) bool { return true }}
 }
 
-// copied returns resources whose objects need a copy on the host. detail is the end of a
+// copiedResources returns resources whose objects need a copy on the host. detail is the end of a
 // sentence about objects without one. The settings decide whether a kind copies them, so a
 // new kind changes nothing here.
-func copied(group, resources, detail string) effectRow {
+func copiedResources(group, resources, detail string) effectRow {
 	return effectRow{group: group, resources: resources, detail: "they are not synced to the host, so " + detail, needsKind: true}
 }
 
@@ -149,17 +149,17 @@ func networkEffects() []effectRow {
 	const hostRange = "addresses of Services are the host's, which does not know it"
 	const controller = "they have an effect only if a controller for them runs in this virtual cluster"
 	return []effectRow{
-		copied("", "services", "pods reach each other by IP only"),
-		copied("discovery.k8s.io", "endpointslices", "Services without a selector lead nowhere"),
+		copiedResources("", "services", "pods reach each other by IP only"),
+		copiedResources("discovery.k8s.io", "endpointslices", "Services without a selector lead nowhere"),
 		{
 			resources: "endpoints", copiedBy: "endpointslices", needsKind: true,
 			detail: "they are not synced to the host, so Services without a selector lead nowhere",
 		},
-		copied("networking.k8s.io", "networkpolicies", "nothing enforces them"),
-		copied("networking.k8s.io", "ingresses ingressclasses", controller),
+		copiedResources("networking.k8s.io", "networkpolicies", "nothing enforces them"),
+		copiedResources("networking.k8s.io", "ingresses ingressclasses", controller),
 		hostOnly("networking.k8s.io", "ipaddresses servicecidrs", hostRange),
-		copied("gateway.networking.k8s.io", "gatewayclasses gateways httproutes grpcroutes tlsroutes tcproutes udproutes referencegrants backendtlspolicies listenersets", controller),
-		copied("policy.networking.k8s.io", "clusternetworkpolicies adminnetworkpolicies baselineadminnetworkpolicies", "nothing enforces them"),
+		copiedResources("gateway.networking.k8s.io", "gatewayclasses gateways httproutes grpcroutes tlsroutes tcproutes udproutes referencegrants backendtlspolicies listenersets", controller),
+		copiedResources("policy.networking.k8s.io", "clusternetworkpolicies adminnetworkpolicies baselineadminnetworkpolicies", "nothing enforces them"),
 	}
 }
 
@@ -167,11 +167,11 @@ func networkEffects() []effectRow {
 func storageEffects() []effectRow {
 	const drivers = "drivers of the host provide the volumes, and do not know it"
 	return []effectRow{
-		copied("", "persistentvolumeclaims", "no volume is provided for them"),
+		copiedResources("", "persistentvolumeclaims", "no volume is provided for them"),
 		hostOnly("", "persistentvolumes", "the host provides volumes for claims alone, and mounts no other"),
 		hostOnly("storage.k8s.io", "storageclasses", "a claim needs a storage class of the host"),
 		hostOnly("storage.k8s.io", "csidrivers csinodes csistoragecapacities volumeattachments volumeattributesclasses", drivers),
-		copied(SnapshotGroup, "volumesnapshots", "nobody takes them"),
+		copiedResources(SnapshotGroup, "volumesnapshots", "nobody takes them"),
 		hostOnly(SnapshotGroup, "volumesnapshotclasses", "a snapshot needs a snapshot class of the host"),
 		hostOnly(SnapshotGroup, "volumesnapshotcontents", "the host has the contents of snapshots"),
 		hostOnly("groupsnapshot.storage.k8s.io", "volumegroupsnapshots volumegroupsnapshotclasses volumegroupsnapshotcontents", drivers),
@@ -183,7 +183,7 @@ func storageEffects() []effectRow {
 func nodeEffects() []effectRow {
 	const devices = "pods get no devices by them; ask for devices in resources.limits"
 	return []effectRow{
-		copied("policy", "poddisruptionbudgets", "only evictions through the virtual API respect them; a drain of a host node does not"),
+		copiedResources("policy", "poddisruptionbudgets", "only evictions through the virtual API respect them; a drain of a host node does not"),
 		{
 			group: "scheduling.k8s.io", resources: "priorityclasses", setting: virtualSchedulerSetting,
 			actor:  "the scheduler of the virtual cluster, or a class of the host",
@@ -199,7 +199,7 @@ func nodeEffects() []effectRow {
 			detail: "a pod that names one gets the runtime class of the host with that name, if any",
 			isOn:   func(c *v1alpha1.Config) bool { return len(c.Policies.Pods.RuntimeHandlers) > 0 },
 		},
-		copied("resource.k8s.io", "resourceclaims", devices),
+		copiedResources("resource.k8s.io", "resourceclaims", devices),
 		{
 			group: "resource.k8s.io", resources: "resourceclaimtemplates", actor: "a controller creates claims from them",
 			needs: "resourceclaims", needsKind: true, detail: "they are not synced to the host, so " + devices,

@@ -61,7 +61,7 @@ func TestLeaves(t *testing.T) {
 	t.Parallel()
 	answers := NewAnswers[string, error](time.Second, clocktesting.NewFakeClock(time.Unix(0, 0)))
 	asked, reply := make(chan struct{}), make(chan struct{})
-	ask := func(ctx context.Context) error {
+	getAnswer := func(ctx context.Context) error {
 		close(asked)
 		<-reply
 		return ctx.Err()
@@ -69,7 +69,7 @@ func TestLeaves(t *testing.T) {
 	first, leave := context.WithCancel(t.Context())
 	left := make(chan error)
 	go func() {
-		_, err := answers.Get(first, "a", ask)
+		_, err := answers.Get(first, "a", getAnswer)
 		left <- err
 	}()
 	<-asked
@@ -78,7 +78,7 @@ func TestLeaves(t *testing.T) {
 		t.Errorf("who leaves got %v", err)
 	}
 	close(reply)
-	if got, err := answers.Get(t.Context(), "a", ask); err != nil || got != nil {
+	if got, err := answers.Get(t.Context(), "a", getAnswer); err != nil || got != nil {
 		t.Errorf("who waits got %v, %v", got, err)
 	}
 }

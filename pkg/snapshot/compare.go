@@ -36,8 +36,8 @@ func (e *DifferentError) Error() string {
 	return "the stores differ in keys: " + strings.Join(parts, "; ")
 }
 
-// source is anything with entries: a store at one revision, or a dump.
-type source interface {
+// entrySource is anything with entries: a store at one revision, or a dump.
+type entrySource interface {
 	each(ctx context.Context, do func(page []*mvccpb.KeyValue) error) error
 }
 
@@ -49,7 +49,7 @@ type hashedKey struct {
 
 // compare returns a *DifferentError if the second content is not that of the first.
 // Keys with a lease may be missing in the second: they expire.
-func compare(ctx context.Context, first, second source) error {
+func compare(ctx context.Context, first, second entrySource) error {
 	sum := newSummer()
 	keys := map[string]hashedKey{} // key -> its hash
 	err := first.each(ctx, func(page []*mvccpb.KeyValue) error {

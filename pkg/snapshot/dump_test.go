@@ -35,7 +35,7 @@ func TestRestore(t *testing.T) {
 		{kindExternal, kindSQLite},
 		{kindSQLite, kindEmbedded},
 	}
-	forEachPair(t, pairs, func(t *testing.T, from, to place) {
+	forEachPair(t, pairs, func(t *testing.T, from, to location) {
 		source, target := from.store(), to.store()
 		fill(t, source, 600)
 		before := read(t, source)
@@ -70,7 +70,7 @@ func TestRestore(t *testing.T) {
 // TestRestoreIsNamed shows that each restore has another ID, which a move keeps.
 func TestRestoreIsNamed(t *testing.T) {
 	t.Parallel()
-	source, first, second, moved := embedded(t), embedded(t), embedded(t), place{Kind: kindSQLite, Where: t.TempDir()}.store()
+	source, first, second, moved := embedded(t), embedded(t), embedded(t), location{Kind: kindSQLite, Where: t.TempDir()}.store()
 	fill(t, source, 20)
 	dump, err := OpenDump(t.Context(), bytes.NewReader(dumpOf(t, source)))
 	if err != nil {
@@ -120,7 +120,7 @@ func checkVerify(t *testing.T, dump *DumpFile, store Store) {
 			if err != nil || len(got.Kvs) != 1 {
 				t.Fatalf("Get %s: %v, %v", key, got, err)
 			}
-			if err := remove(t.Context(), client, key, got.Kvs[0].ModRevision); err != nil {
+			if err := deleteAtRevision(t.Context(), client, key, got.Kvs[0].ModRevision); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -58,7 +58,7 @@ func refusalOf(t *testing.T, store Store, recorded string) (refusal error) {
 //nolint:tparallel // The subtests start servers first.
 func TestInterruptedMove(t *testing.T) {
 	pairs := []pair{{kindEmbedded, kindSQLite}, {kindSQLite, kindEmbedded}, {kindExternal, kindEmbedded}}
-	forEachPair(t, pairs, func(t *testing.T, from, to place) {
+	forEachPair(t, pairs, func(t *testing.T, from, to location) {
 		source, target := from.store(), to.store()
 		fill(t, source, firstPage)
 		before := read(t, source)
@@ -213,7 +213,7 @@ func TestThereAndBack(t *testing.T) {
 // TestRefusals shows that a move that must not be leaves both stores as they were.
 func TestRefusals(t *testing.T) {
 	t.Parallel()
-	put := func(key, value string) func(t *testing.T, store Store) {
+	putKey := func(key, value string) func(t *testing.T, store Store) {
 		return func(t *testing.T, store Store) {
 			t.Helper()
 			use(t, store, func(client *clientv3.Client) {
@@ -224,7 +224,7 @@ func TestRefusals(t *testing.T) {
 		}
 	}
 	none := func(*testing.T, Store) {}
-	other := put(identityKey, `{"anchor":"anchor-2"}`)
+	other := putKey(identityKey, `{"anchor":"anchor-2"}`)
 	for _, c := range []struct {
 		reason         string
 		source, target func(t *testing.T, store Store)
@@ -240,19 +240,19 @@ func TestRefusals(t *testing.T) {
 			"cannot move to TARGET: it belongs to another virtual cluster, with anchor anchor-2",
 		},
 		{
-			"a target with objects", none, put(contentPrefix+"a", "1"),
+			"a target with objects", none, putKey(contentPrefix+"a", "1"),
 			"cannot move to TARGET: it is not empty; empty it, or remove controlPlane.backingStore.moveFrom to use it as it is",
 		},
 		{
-			"a source that nobody owns", put(contentPrefix+"a", "1"), none,
+			"a source that nobody owns", putKey(contentPrefix+"a", "1"), none,
 			"cannot move from SOURCE: it has no identity, so that nobody knows whose it is",
 		},
 		{
-			"a source that was moved", put(markKey, `{"phase":"Moved","to":"elsewhere","time":"2026-01-02T03:04:05Z"}`), none,
+			"a source that was moved", putKey(markKey, `{"phase":"Moved","to":"elsewhere","time":"2026-01-02T03:04:05Z"}`), none,
 			"cannot move from SOURCE: it was moved to elsewhere on 2026-01-02 03:04 UTC and is out of date",
 		},
 		{
-			"a source that is half a copy", put(recordKey, `{"phase":"Copying","from":"elsewhere"}`), none,
+			"a source that is half a copy", putKey(recordKey, `{"phase":"Copying","from":"elsewhere"}`), none,
 			"cannot move from SOURCE: a move from elsewhere to it is not finished",
 		},
 	} {

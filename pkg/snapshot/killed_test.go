@@ -31,8 +31,8 @@ func killedObjects() int {
 
 // killOrder is what a process of [TestKilledMove] has to do.
 type killOrder struct {
-	Source place `json:"source"`
-	Target place `json:"target"`
+	Source location `json:"source"`
+	Target location `json:"target"`
 	// Before are the points at which earlier processes were killed.
 	Before []Point `json:"before"`
 	// At is the point at which this process is killed. Empty: it completes the move.
@@ -49,7 +49,7 @@ type killOrder struct {
 //nolint:paralleltest // as above
 func TestKilledMove(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
-	forEachPair(t, allPairs(), func(t *testing.T, from, to place) {
+	forEachPair(t, allPairs(), func(t *testing.T, from, to location) {
 		var before []Point
 		for _, point := range append(randomPoints(t, seed), "") {
 			runMoveProcess(t, killOrder{from, to, before, point})

@@ -68,7 +68,7 @@ type Result struct {
 // of the virtual cluster. A call after that finishes the move.
 func (m *Mover) Run(ctx context.Context) (*Result, error) {
 	run := newRun(*m)
-	defer run.close()
+	defer run.closeStores()
 	return run.move(ctx)
 }
 
@@ -177,8 +177,8 @@ func (r *moveRun) openSource(ctx context.Context) (err error) {
 	return r.At(PointSourceOpened)
 }
 
-// close stops both stores.
-func (r *moveRun) close() {
+// closeStores stops both stores.
+func (r *moveRun) closeStores() {
 	for _, opened := range []*openStore{r.source, r.target} {
 		if opened != nil {
 			opened.stop()
@@ -264,12 +264,12 @@ func (r *moveRun) empty(ctx context.Context) error {
 		return err
 	}
 	if revision := r.target.state.recordRevision; revision > 0 {
-		if err := remove(ctx, r.target.client, recordKey, revision); err != nil {
+		if err := deleteAtRevision(ctx, r.target.client, recordKey, revision); err != nil {
 			return err
 		}
 	}
 	if revision := r.target.state.markRevision; revision > 0 {
-		return remove(ctx, r.target.client, markKey, revision)
+		return deleteAtRevision(ctx, r.target.client, markKey, revision)
 	}
 	return nil
 }

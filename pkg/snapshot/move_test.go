@@ -41,7 +41,7 @@ func read(t *testing.T, store Store) snapshotOf {
 //
 //nolint:tparallel // The subtests start servers first.
 func TestMove(t *testing.T) {
-	forEachPair(t, allPairs(), func(t *testing.T, from, to place) {
+	forEachPair(t, allPairs(), func(t *testing.T, from, to location) {
 		source, target := from.store(), to.store()
 		fill(t, source, 600)
 		before := read(t, source)

@@ -29,7 +29,7 @@ type RestoreOptions struct {
 // be repeated.
 func Restore(ctx context.Context, store Store, dump *DumpFile, options RestoreOptions) error {
 	run := newRun(Mover{Target: store})
-	defer run.close()
+	defer run.closeStores()
 	if err := run.openTarget(ctx); err != nil {
 		return err
 	}
@@ -66,7 +66,7 @@ func IsNotEmpty(err error) bool { return errors.Is(err, errNotEmpty) }
 // that nothing can be restored into it.
 func CheckEmpty(ctx context.Context, store Store) error {
 	run := newRun(Mover{Target: store})
-	defer run.close()
+	defer run.closeStores()
 	if err := run.openTarget(ctx); err != nil {
 		return err
 	}
@@ -129,7 +129,7 @@ func VerifyStores(ctx context.Context, first, second *clientv3.Client) (Digest, 
 
 // verify compares a store with the digest of another content. Only if they differ, the
 // keys are compared one by one.
-func verify(ctx context.Context, want Digest, first source, second *content) (Digest, error) {
+func verify(ctx context.Context, want Digest, first entrySource, second *content) (Digest, error) {
 	got, err := second.digest(ctx)
 	if err != nil {
 		return Digest{}, err

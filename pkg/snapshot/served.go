@@ -185,7 +185,7 @@ func (s *Served) admit(ctx context.Context, client *clientv3.Client) error {
 		return fmt.Errorf("waiting for %s, which moves %s to %s", found.mark.By, s.Location, found.mark.To)
 	}
 	klog.InfoS("A move of the store was not finished, taking it back", "to", found.mark.To, "by", found.mark.By)
-	if err := remove(ctx, client, markKey, found.markRevision); err != nil && !errors.Is(err, errConflict) {
+	if err := deleteAtRevision(ctx, client, markKey, found.markRevision); err != nil && !errors.Is(err, errConflict) {
 		return err
 	}
 	_, err = s.readAllowed(ctx, client) // The move may have been decided meanwhile.

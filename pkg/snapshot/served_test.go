@@ -21,7 +21,7 @@ import (
 func TestAdmit(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	mark := func(phase Phase, by string, age time.Duration) string {
+	encodeMark := func(phase Phase, by string, age time.Duration) string {
 		return encode(Mark{ID: "1", Phase: phase, To: "ELSEWHERE", By: by, Time: now.Add(-age)})
 	}
 	for _, c := range []struct {
@@ -57,17 +57,17 @@ func TestAdmit(t *testing.T) {
 		},
 		{"a store that was moved to", map[string]string{recordKey: encode(Record{Phase: PhaseDone})}, "", "", false},
 		{
-			"a store that was moved away", map[string]string{markKey: mark(PhaseMoved, "release-0", time.Hour)}, "ELSEWHERE",
+			"a store that was moved away", map[string]string{markKey: encodeMark(PhaseMoved, "release-0", time.Hour)}, "ELSEWHERE",
 			"HERE was moved to ELSEWHERE on 2026-01-02 02:04 UTC and is out of date. " +
 				"Set the backing store to that one, or set controlPlane.backingStore.moveFrom to it to move back", true,
 		},
-		{"an own move that was interrupted", map[string]string{markKey: mark(PhaseMoving, "release-0", time.Second)}, "HERE", "", false},
+		{"an own move that was interrupted", map[string]string{markKey: encodeMark(PhaseMoving, "release-0", time.Second)}, "HERE", "", false},
 		{
-			"a move of another replica", map[string]string{markKey: mark(PhaseMoving, "release-2", time.Second)}, "HERE",
+			"a move of another replica", map[string]string{markKey: encodeMark(PhaseMoving, "release-2", time.Second)}, "HERE",
 			"waiting for release-2, which moves HERE to ELSEWHERE", true,
 		},
-		{"a move of a replica that is gone, and whose clock was ahead", map[string]string{markKey: mark(PhaseMoving, "release-2", -time.Hour)}, "HERE", "", false},
-		{"a move of a replica that is gone", map[string]string{markKey: mark(PhaseMoving, "release-2", time.Hour)}, "HERE", "", false},
+		{"a move of a replica that is gone, and whose clock was ahead", map[string]string{markKey: encodeMark(PhaseMoving, "release-2", -time.Hour)}, "HERE", "", false},
+		{"a move of a replica that is gone", map[string]string{markKey: encodeMark(PhaseMoving, "release-2", time.Hour)}, "HERE", "", false},
 	} {
 		t.Run(c.reason, func(t *testing.T) {
 			t.Parallel()
@@ -218,16 +218,16 @@ func TestCurrentRevision(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer served.Stop()
-	put := func(key string) int64 {
+	putKey := func(key string) int64 {
 		response, err := client.Kubernetes.OptimisticPut(t.Context(), key, []byte("x"), 0, kubernetes.PutOptions{})
 		if err != nil || !response.Succeeded {
 			t.Fatalf("put %s: %v", key, err)
 		}
 		return response.Revision
 	}
-	earlier := put(systemKey)
+	earlier := putKey(systemKey)
 	for i := range 5 {
-		put(fmt.Sprintf("/registry/pods/%d", i))
+		putKey(fmt.Sprintf("/registry/pods/%d", i))
 	}
 	if revision, err := served.CurrentRevision(t.Context()); err != nil || revision != earlier+5 {
 		t.Errorf("got %d, want %d: %v", revision, earlier+5, err)
@@ -247,7 +247,7 @@ func TestCurrentRevision(t *testing.T) {
 	if revision, err := served.CurrentRevision(t.Context()); err != nil || revision != earlier {
 		t.Errorf("after the database was put back: got %d, want %d: %v", revision, earlier, err)
 	}
-	put("/registry/pods/first") // Without any row, kine answers with an error.
+	putKey("/registry/pods/first") // Without any row, kine answers with an error.
 	if _, err := database.ExecContext(t.Context(), "DELETE FROM kine WHERE name = ?", systemKey); err != nil {
 		t.Fatal(err)
 	}

@@ -32,8 +32,8 @@ const (
 	kindMariaDB  = "MariaDB"
 )
 
-// place is where a store of a test is. Another process can open it too.
-type place struct {
+// location is where a store of a test is. Another process can open it too.
+type location struct {
 	// Kind is one of the kinds above.
 	Kind string `json:"kind"`
 	// Where is a directory, an endpoint or a data source.
@@ -43,7 +43,7 @@ type place struct {
 }
 
 // store returns the store at the place.
-func (p place) store() Store {
+func (p location) store() Store {
 	store := Store{Location: strings.TrimSpace(p.Kind + " " + p.Name)}
 	switch p.Kind {
 	case kindEmbedded:
@@ -71,7 +71,7 @@ func (p place) store() Store {
 // embedded returns a store on a volume.
 func embedded(t *testing.T) Store {
 	t.Helper()
-	return place{Kind: kindEmbedded, Where: t.TempDir()}.store()
+	return location{Kind: kindEmbedded, Where: t.TempDir()}.store()
 }
 
 // external starts an etcd server and returns a store in it.
@@ -81,7 +81,7 @@ func external(t *testing.T) Store {
 }
 
 // externalPlace starts an etcd server and returns a place in it.
-func externalPlace(t *testing.T) place {
+func externalPlace(t *testing.T) location {
 	t.Helper()
 	config := embed.NewConfig()
 	config.Dir, config.Logger, config.LogLevel = t.TempDir(), "zap", "fatal"
@@ -99,7 +99,7 @@ func externalPlace(t *testing.T) place {
 		t.Fatal("etcd did not start")
 	}
 	address := server.Clients[0].Addr().String()
-	return place{Kind: kindExternal, Where: "http://" + address, Name: "/" + address + "/"}
+	return location{Kind: kindExternal, Where: "http://" + address, Name: "/" + address + "/"}
 }
 
 // servers are the database servers of a group of tests, and the places that it has used.
@@ -108,21 +108,21 @@ type servers struct {
 	used              atomic.Int32
 }
 
-// place returns an empty place of the given kind.
-func (s *servers) place(t *testing.T, kind string) place {
+// newLocation returns an empty place of the given kind.
+func (s *servers) newLocation(t *testing.T, kind string) location {
 	t.Helper()
 	name := fmt.Sprintf("sublet_%d", s.used.Add(1))
 	switch kind {
 	case kindExternal:
 		return externalPlace(t)
 	case kindPostgres:
-		return place{Kind: kind, Where: s.postgres.PostgresSource(databases.User, databases.Password, ""), Name: name}
+		return location{Kind: kind, Where: s.postgres.PostgresSource(databases.User, databases.Password, ""), Name: name}
 	case kindMariaDB:
-		return place{Kind: kind, Where: s.mariadb.MySQLSource(databases.User, databases.Password, ""), Name: name}
+		return location{Kind: kind, Where: s.mariadb.MySQLSource(databases.User, databases.Password, ""), Name: name}
 	case kindSQLite:
 		databases.SkipUnderRace(t)
 	}
-	return place{Kind: kind, Where: t.TempDir()}
+	return location{Kind: kind, Where: t.TempDir()}
 }
 
 // pair is a move from a store of one kind to one of another.
@@ -157,7 +157,7 @@ func allPairs() []pair {
 //
 // The servers start at once, so it is called before t.Parallel. A process that is being
 // started has copies of all open files of other tests for a moment, and with them the locks.
-func forEachPair(t *testing.T, pairs []pair, do func(t *testing.T, source, target place)) {
+func forEachPair(t *testing.T, pairs []pair, do func(t *testing.T, source, target location)) {
 	t.Helper()
 	groups := map[string][]pair{}
 	for _, p := range pairs {
@@ -184,7 +184,7 @@ func forEachPair(t *testing.T, pairs []pair, do func(t *testing.T, source, targe
 			for _, p := range pairs {
 				t.Run(p.String(), func(t *testing.T) {
 					t.Parallel()
-					do(t, s.place(t, p.source), s.place(t, p.target))
+					do(t, s.newLocation(t, p.source), s.newLocation(t, p.target))
 				})
 			}
 		})

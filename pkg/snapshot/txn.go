@@ -36,8 +36,8 @@ func update(ctx context.Context, kv clientv3.KV, key, value string, revision int
 	return outcome(done, err, "update", key)
 }
 
-// remove deletes a key that must be at the given revision.
-func remove(ctx context.Context, kv clientv3.KV, key string, revision int64) error {
+// deleteAtRevision deletes a key that must be at the given revision.
+func deleteAtRevision(ctx context.Context, kv clientv3.KV, key string, revision int64) error {
 	done, err := kv.Txn(ctx).
 		If(clientv3.Compare(clientv3.ModRevision(key), "=", revision)).
 		Then(clientv3.OpDelete(key)).

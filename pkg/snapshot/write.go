@@ -121,7 +121,7 @@ func removeContent(ctx context.Context, client *clientv3.Client) error {
 		group.SetLimit(writers)
 		for _, kv := range objects {
 			group.Go(func() error {
-				err := remove(ctx, client, string(kv.Key), kv.ModRevision)
+				err := deleteAtRevision(ctx, client, string(kv.Key), kv.ModRevision)
 				if errors.Is(err, errConflict) {
 					return nil
 				}

@@ -184,8 +184,8 @@ func (a databaseAddress) wrongPassword(cause string) error {
 	return problemf("cannot log in to %s as user %q: %s", a.server(), a.user, cause)
 }
 
-// missing returns the error of a database that does not exist and cannot be created.
-func (a databaseAddress) missing() error {
+// missingDatabase returns the error of a database that does not exist and cannot be created.
+func (a databaseAddress) missingDatabase() error {
 	return problemf("cannot use database %q on %s: it does not exist, and user %q may not create it", a.name, a.server(), a.user)
 }
 

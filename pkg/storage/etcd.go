@@ -213,7 +213,7 @@ func (e *Etcd) createServer(ctx context.Context, logger *zap.Logger) error {
 		if !needsJoin(cfg) || ctx.Err() != nil {
 			return fmt.Errorf("cannot open the database in %s: %w", e.Dir, err)
 		}
-		e.wait(fmt.Sprintf("the members of the store have changed: %v", err))
+		e.reportWait(fmt.Sprintf("the members of the store have changed: %v", err))
 		if _, err := e.prepareMember(ctx, logger, cfg.WALDir()); err != nil {
 			return err
 		}

@@ -62,10 +62,10 @@ func (e *Etcd) prepareMember(ctx context.Context, logger *zap.Logger, walDir str
 	for {
 		reason := e.tryMember(ctx, logger, walDir, hasLog)
 		if reason == nil {
-			e.wait("")
+			e.reportWait("")
 			return false, nil
 		}
-		e.wait(fmt.Sprintf("the store has other members, and none of them lets %s join yet: %v", e.Member.Name, reason))
+		e.reportWait(fmt.Sprintf("the store has other members, and none of them lets %s join yet: %v", e.Member.Name, reason))
 		select {
 		case <-ctx.Done():
 			return false, fmt.Errorf("cannot join the members of the store: %w", errors.Join(context.Cause(ctx), reason))
@@ -84,8 +84,8 @@ func (e *Etcd) tryMember(ctx context.Context, logger *zap.Logger, walDir string,
 	return e.join(ctx)
 }
 
-// wait reports why the start waits, or with an empty reason that it does not.
-func (e *Etcd) wait(reason string) {
+// reportWait reports why the start waits, or with an empty reason that it does not.
+func (e *Etcd) reportWait(reason string) {
 	if e.OnWait != nil {
 		e.OnWait(reason)
 	}
@@ -205,17 +205,17 @@ func (e *Etcd) awaitReady(ctx context.Context) error {
 	for {
 		select {
 		case <-e.server.ReadyNotify():
-			e.wait("")
+			e.reportWait("")
 			return nil
 		case <-named:
-			e.wait("")
+			e.reportWait("")
 			return nil
 		case <-e.server.StopNotify():
 			return fmt.Errorf("cannot start the database in %s: it stopped", e.Dir)
 		case <-ctx.Done():
 			return fmt.Errorf("cannot start the database in %s: %w", e.Dir, context.Cause(ctx))
 		case <-patience.C:
-			e.wait(e.explainNoLeader(ctx))
+			e.reportWait(e.explainNoLeader(ctx))
 			if err := e.review(ctx); err != nil {
 				return err
 			}

@@ -51,10 +51,10 @@ func (e *Etcd) compact(ctx context.Context, revision int64) error {
 	return nil
 }
 
-// settle makes the usage show what a compaction has freed. The database counts a
+// refreshUsage makes the usage show what a compaction has freed. The database counts a
 // page as free some commits later, when no reader can see it, and commits only
 // if something was written. A store that denies writes would stay full.
-func (e *Etcd) settle() {
+func (e *Etcd) refreshUsage() {
 	backend := e.server.Backend()
 	tx := backend.BatchTx()
 	for range settleCommits {

@@ -105,7 +105,7 @@ func (e *mysqlEngine) prepare(ctx context.Context) error {
 		return err
 	}); err != nil {
 		if mysqlNumber(err) == mysqlForbidden {
-			return e.missing()
+			return e.missingDatabase()
 		}
 		return e.explain(err)
 	}

@@ -95,7 +95,7 @@ func (e *postgresEngine) prepare(ctx context.Context) error {
 	maintenance.Database = "postgres"
 	conn, err := pgx.ConnectConfig(ctx, maintenance)
 	if err != nil {
-		return e.missing()
+		return e.missingDatabase()
 	}
 	defer func() { _ = conn.Close(ctx) }()
 	_, err = conn.Exec(ctx, "CREATE DATABASE "+pgx.Identifier{e.name}.Sanitize())
@@ -103,7 +103,7 @@ func (e *postgresEngine) prepare(ctx context.Context) error {
 	case "", pgDuplicateDatabase, pgUniqueViolation: // another replica was faster
 		return e.explain(e.check(ctx, e.config))
 	case pgForbidden:
-		return e.missing()
+		return e.missingDatabase()
 	default:
 		return e.explain(err)
 	}

@@ -38,14 +38,14 @@ func read(t *testing.T, client *kubernetes.Client, key string, options ...client
 func writeKeys(t *testing.T, client *kubernetes.Client, n int) {
 	t.Helper()
 	for i := range n {
-		put := func() string { // Members of a busy machine may elect another leader.
+		putKey := func() string { // Members of a busy machine may elect another leader.
 			if _, err := client.Put(t.Context(), fmt.Sprintf("/registry/%d", i), "before"); err != nil {
 				return fmt.Sprintf("Put: %v", err)
 			}
 			return ""
 		}
-		if put() != "" {
-			eventually(t, put)
+		if putKey() != "" {
+			eventually(t, putKey)
 		}
 	}
 }

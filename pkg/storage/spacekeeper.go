@@ -43,8 +43,8 @@ type database interface {
 type sizes interface {
 	usage() Usage
 	revision() int64
-	// settle makes usage show what a compaction has freed.
-	settle()
+	// refreshUsage makes usage show what a compaction has freed.
+	refreshUsage()
 }
 
 // noSpaceAlarm reads and clears the alarm of a full store.
@@ -118,7 +118,7 @@ func (k *spaceKeeper) checkSpace(ctx context.Context) {
 	usage := k.database.usage()
 	if alarmed || usage.Size >= usage.Quota/100*relievedAt {
 		k.compact(ctx, usage, alarmed)
-		k.database.settle()
+		k.database.refreshUsage()
 		k.defragment(ctx, alarmed)
 		usage = k.database.usage()
 	}

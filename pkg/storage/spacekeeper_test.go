@@ -24,7 +24,7 @@ func (f *fakeDatabase) usage() Usage {
 	return Usage{Size: f.size * mib, InUse: f.inUse * mib, Quota: 100 * mib}
 }
 
-func (f *fakeDatabase) settle() {}
+func (f *fakeDatabase) refreshUsage() {}
 
 func (f *fakeDatabase) revision() int64 { return f.rev }
 

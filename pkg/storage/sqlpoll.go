@@ -25,9 +25,9 @@ type pollConnection struct {
 	prepared int64
 }
 
-// bound returns the context of the next poll. The rows of the last one have been read, so that its context
+// nextPollContext returns the context of the next poll. The rows of the last one have been read, so that its context
 // can end.
-func (p *pollConnection) bound(ctx context.Context) context.Context {
+func (p *pollConnection) nextPollContext(ctx context.Context) context.Context {
 	if p.end != nil {
 		p.end()
 	}
@@ -42,7 +42,7 @@ func (p *pollConnection) bound(ctx context.Context) context.Context {
 // PrepareAfter prepares the poll. kine's own function keeps its connection after an error. After a few
 // outages the pool would have none left, and all requests would wait without an end.
 func (d *sqlDialect) PrepareAfter(ctx context.Context, limit int64) (*query.Stmt, error) {
-	ctx = d.poll.bound(ctx)
+	ctx = d.poll.nextPollContext(ctx)
 	d.poll.prepared = d.poll.left.Load()
 	conn, err := d.DB.Conn(ctx)
 	if err != nil {
@@ -63,7 +63,7 @@ func (d *sqlDialect) QueryAfter(ctx context.Context, stmt *query.Stmt, revision 
 		_ = stmt.Conn.Raw(func(any) error { return driver.ErrBadConn }) // The pool does not get it back.
 		return nil, errServerLeft
 	}
-	return d.Generic.QueryAfter(d.poll.bound(ctx), stmt, revision)
+	return d.Generic.QueryAfter(d.poll.nextPollContext(ctx), stmt, revision)
 }
 
 // leaveServer closes all connections that are not in use, and that of the poll. After a failover they would

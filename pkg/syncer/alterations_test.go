@@ -26,7 +26,7 @@ func TestAlteredWrites(t *testing.T) {
 		return nil
 	}
 	b := newBench(pods(), c, virtual, host)
-	look := func() (wrote int, again time.Duration) {
+	reconcileOnce := func() (wrote int, again time.Duration) {
 		b.refresh()
 		before := changes
 		again, err := b.reconcile(t.Context(), theKey())
@@ -36,20 +36,20 @@ func TestAlteredWrites(t *testing.T) {
 		return changes - before, again
 	}
 	for range 100 {
-		look()
+		reconcileOnce()
 	}
 	if changes > quickAlterations+2 {
 		t.Fatalf("100 reconciles in no time have written %d times", changes)
 	}
-	if wrote, again := look(); wrote > 0 || again != firstAlteredPause {
+	if wrote, again := reconcileOnce(); wrote > 0 || again != firstAlteredPause {
 		t.Errorf("wrote %d times, and looks again after %s, want %s", wrote, again, firstAlteredPause)
 	}
 	for _, pause := range []time.Duration{firstAlteredPause, 2 * firstAlteredPause, 4 * firstAlteredPause} {
 		c.Step(pause)
-		if wrote, _ := look(); wrote != 1 {
+		if wrote, _ := reconcileOnce(); wrote != 1 {
 			t.Errorf("after %s: wrote %d times, want once", pause, wrote)
 		}
-		if wrote, again := look(); wrote > 0 || again != 2*pause {
+		if wrote, again := reconcileOnce(); wrote > 0 || again != 2*pause {
 			t.Errorf("after %s: wrote %d times more, and looks again after %s", pause, wrote, again)
 		}
 	}
@@ -59,15 +59,15 @@ func TestAlteredWrites(t *testing.T) {
 	changed := host.get(&corev1.Pod{}, client.ObjectKeyFromObject(hostPod())).(*corev1.Pod)
 	changed.Status.Reason = "News"
 	host.add(changed)
-	if wrote, _ := look(); wrote != 1 {
+	if wrote, _ := reconcileOnce(); wrote != 1 {
 		t.Errorf("news of the host were written %d times, want once", wrote)
 	}
-	if wrote, _ := look(); wrote > 0 {
+	if wrote, _ := reconcileOnce(); wrote > 0 {
 		t.Errorf("and then %d times more", wrote)
 	}
 	alters = false
 	c.Step(lastAlteredPause)
-	look()
+	reconcileOnce()
 	b.refresh()
 	if pod := virtual.get(&corev1.Pod{}, theKey()).(*corev1.Pod); pod.Status.Message != "" || pod.Status.Reason != "News" {
 		t.Errorf("without the policy the status is %+v", pod.Status)

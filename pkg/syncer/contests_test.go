@@ -30,10 +30,10 @@ func TestContestedCopy(t *testing.T) {
 	c := clocktesting.NewFakeClock(testStart())
 	b, virtual, host := newCopiedMap(t, c)
 	hostKey := translate.Hashed(testCluster(), theKey())
-	copied := func() *corev1.ConfigMap { return host.get(&corev1.ConfigMap{}, hostKey).(*corev1.ConfigMap) }
-	wrote := func(undo string) (bool, time.Duration) {
+	getCopy := func() *corev1.ConfigMap { return host.get(&corev1.ConfigMap{}, hostKey).(*corev1.ConfigMap) }
+	reconcileUndone := func(undo string) (bool, time.Duration) {
 		t.Helper()
-		object := copied()
+		object := getCopy()
 		object.Data = map[string]string{"k": undo}
 		host.add(object)
 		b.refresh()
@@ -42,27 +42,27 @@ func TestContestedCopy(t *testing.T) {
 			t.Fatal(err)
 		}
 		b.refresh()
-		return copied().Data["k"] != undo, again
+		return getCopy().Data["k"] != undo, again
 	}
 	for i := range quickContests + 1 {
-		if ok, _ := wrote("undone"); !ok {
+		if ok, _ := reconcileUndone("undone"); !ok {
 			t.Fatalf("the first changes must not wait, and number %d does", i)
 		}
 	}
 	for _, pause := range []time.Duration{firstAlteredPause, 2 * firstAlteredPause, 4 * firstAlteredPause} {
-		if ok, again := wrote("undone"); ok || again != pause {
+		if ok, again := reconcileUndone("undone"); ok || again != pause {
 			t.Errorf("written: %t, again after %s, want %s", ok, again, pause)
 		}
 		c.Step(pause)
-		if ok, _ := wrote("undone"); !ok {
+		if ok, _ := reconcileUndone("undone"); !ok {
 			t.Errorf("after %s nothing was written", pause)
 		}
 	}
 	changed := virtual.get(&corev1.ConfigMap{}, theKey()).(*corev1.ConfigMap)
 	changed.Data = map[string]string{"k": "news"}
 	virtual.add(client.Object(changed))
-	if ok, _ := wrote("undone"); !ok || copied().Data["k"] != "news" {
-		t.Errorf("another change must not wait, got %v", copied().Data)
+	if ok, _ := reconcileUndone("undone"); !ok || getCopy().Data["k"] != "news" {
+		t.Errorf("another change must not wait, got %v", getCopy().Data)
 	}
 }
 

@@ -354,8 +354,8 @@ type fakeSub struct {
 	name   string
 }
 
-// missing answers as an API server without the subresource.
-func (f *fakeSub) missing(o client.Object) error {
+// errorIfMissing answers as an API server without the subresource.
+func (f *fakeSub) errorIfMissing(o client.Object) error {
 	if slices.Contains(f.server.lacks, f.name) {
 		return apierrors.NewGenericServerResponse(http.StatusNotFound, "patch", resource(o), o.GetName(), "404 page not found", 0, true)
 	}
@@ -363,14 +363,14 @@ func (f *fakeSub) missing(o client.Object) error {
 }
 
 func (f *fakeSub) Update(_ context.Context, o client.Object, _ ...client.SubResourceUpdateOption) error {
-	if err := f.missing(o); err != nil {
+	if err := f.errorIfMissing(o); err != nil {
 		return err
 	}
 	return f.server.update("update "+f.name, o, true)
 }
 
 func (f *fakeSub) Patch(_ context.Context, o client.Object, patch client.Patch, _ ...client.SubResourcePatchOption) error {
-	if err := f.missing(o); err != nil {
+	if err := f.errorIfMissing(o); err != nil {
 		return err
 	}
 	return f.server.patch("patch "+f.name, o, patch, false)

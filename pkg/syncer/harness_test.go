@@ -292,8 +292,8 @@ func groupKind(group, kind string) schema.GroupKind {
 	return schema.GroupKind{Group: group, Kind: kind}
 }
 
-// volumes returns a kind of the host with a FindOriginal: one virtual volume per bound claim.
-func volumes() Kind {
+// newVolumeKind returns a kind of the host with a FindOriginal: one virtual volume per bound claim.
+func newVolumeKind() Kind {
 	const byVolume = "volume"
 	return Define("volumes", Resource[*corev1.PersistentVolume, *corev1.PersistentVolumeClaim]{
 		Owner: Host,

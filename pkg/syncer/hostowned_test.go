@@ -39,7 +39,7 @@ func TestHostOwned(t *testing.T) {
 		virtual.(*corev1.Node).Status.Phase = corev1.NodeTerminated
 		return nil
 	}
-	deleting := func(n *corev1.Node) {
+	setDeleting := func(n *corev1.Node) {
 		n.DeletionTimestamp, n.Finalizers = &metav1.Time{Time: testStart()}, []string{"example.com/held"}
 	}
 	hidden := func(n *corev1.Node) { n.Labels = map[string]string{"hidden": "yes"} }
@@ -98,12 +98,12 @@ func TestHostOwned(t *testing.T) {
 		},
 		"GoneDeleted": {
 			reason: "So does one whose deletion has begun before its host object was gone.",
-			kind:   held, virtual: node("v1", markCopy, deleting),
+			kind:   held, virtual: node("v1", markCopy, setDeleting),
 			want: reconciled{virtual: []string{"update status"}},
 		},
 		"GoneSaid": {
 			reason: "It says so once.",
-			kind:   held, virtual: node("v1", markCopy, deleting, func(n *corev1.Node) { n.Status.Phase = corev1.NodeTerminated }),
+			kind:   held, virtual: node("v1", markCopy, setDeleting, func(n *corev1.Node) { n.Status.Phase = corev1.NodeTerminated }),
 		},
 		"NotGone": {
 			reason: "What only the cache lacks is not gone.",

@@ -202,7 +202,7 @@ func TestVolumeIsNotGoneInALateCache(t *testing.T) {
 	volume.Name = "disk"
 	host := newFakeServer("host", c, claim)
 	setHostUID(volume, host.get(claim, client.ObjectKeyFromObject(claim)))
-	b := newBench(volumes(), c, newFakeServer("virtual", c, volume), host)
+	b := newBench(newVolumeKind(), c, newFakeServer("virtual", c, volume), host)
 	late := true
 	b.reconciler.host.reader = cachedReader{host, &late}
 	key := types.NamespacedName{Name: "disk"}

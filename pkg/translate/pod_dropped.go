@@ -14,22 +14,22 @@ import (
 // fields cause an error: for example, the host rejects a volume without a source.
 func DroppedByHost(virtual, host *corev1.Pod) []string {
 	var dropped []string
-	lacks := func(field string, wanted, has bool) {
+	recordLack := func(field string, wanted, has bool) {
 		if wanted && !has {
 			dropped = append(dropped, field)
 		}
 	}
-	lacks("spec.hostUsers", virtual.Spec.HostUsers != nil, host.Spec.HostUsers != nil)
-	lacks("spec.resources", virtual.Spec.Resources != nil, host.Spec.Resources != nil)
+	recordLack("spec.hostUsers", virtual.Spec.HostUsers != nil, host.Spec.HostUsers != nil)
+	recordLack("spec.resources", virtual.Spec.Resources != nil, host.Spec.Resources != nil)
 	field := hostnameField(virtual)
-	lacks(field, field != "", host.Spec.HostnameOverride != nil)
+	recordLack(field, field != "", host.Spec.HostnameOverride != nil)
 	if want := virtual.Spec.SecurityContext; want != nil {
 		have := host.Spec.SecurityContext
 		if have == nil {
 			have = &corev1.PodSecurityContext{}
 		}
-		lacks("spec.securityContext.supplementalGroupsPolicy", want.SupplementalGroupsPolicy != nil, have.SupplementalGroupsPolicy != nil)
-		lacks("spec.securityContext.seLinuxChangePolicy", want.SELinuxChangePolicy != nil, have.SELinuxChangePolicy != nil)
+		recordLack("spec.securityContext.supplementalGroupsPolicy", want.SupplementalGroupsPolicy != nil, have.SupplementalGroupsPolicy != nil)
+		recordLack("spec.securityContext.seLinuxChangePolicy", want.SELinuxChangePolicy != nil, have.SELinuxChangePolicy != nil)
 	}
 	addContainers := func(path string, virtual, host []corev1.Container) {
 		eachPair(virtual, host, func(virtual, host *corev1.Container) {
@@ -64,16 +64,16 @@ func hostnameField(virtual *corev1.Pod) string {
 // droppedOfContainer returns the fields that a container of the host lacks.
 func droppedOfContainer(virtual, host *corev1.Container) []string {
 	var dropped []string
-	lacks := func(field string, wanted, has bool) {
+	recordLack := func(field string, wanted, has bool) {
 		if wanted && !has {
 			dropped = append(dropped, field)
 		}
 	}
-	lacks("restartPolicy", virtual.RestartPolicy != nil, host.RestartPolicy != nil)
-	lacks("restartPolicyRules", len(virtual.RestartPolicyRules) > 0, len(host.RestartPolicyRules) > 0)
-	lacks("lifecycle.stopSignal", hasStopSignal(virtual), hasStopSignal(host))
-	lacks("securityContext.procMount", hasProcMount(virtual), hasProcMount(host))
-	lacks("volumeMounts.recursiveReadOnly", mountsRecursively(virtual), mountsRecursively(host))
+	recordLack("restartPolicy", virtual.RestartPolicy != nil, host.RestartPolicy != nil)
+	recordLack("restartPolicyRules", len(virtual.RestartPolicyRules) > 0, len(host.RestartPolicyRules) > 0)
+	recordLack("lifecycle.stopSignal", hasStopSignal(virtual), hasStopSignal(host))
+	recordLack("securityContext.procMount", hasProcMount(virtual), hasProcMount(host))
+	recordLack("volumeMounts.recursiveReadOnly", mountsRecursively(virtual), mountsRecursively(host))
 	return dropped
 }
 

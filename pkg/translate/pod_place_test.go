@@ -34,10 +34,10 @@ func TestProposed(t *testing.T) {
 // the host has refused the proposed node.
 func TestPlaceStatus(t *testing.T) {
 	t.Parallel()
-	says := func(reason, message string) corev1.PodCondition {
+	withReason := func(reason, message string) corev1.PodCondition {
 		return condition(corev1.PodScheduled, corev1.ConditionFalse, func(c *corev1.PodCondition) { c.Reason, c.Message = reason, message })
 	}
-	full := says(corev1.PodReasonUnschedulable, "the host is full")
+	full := withReason(corev1.PodReasonUnschedulable, "the host is full")
 	for name, test := range map[string]struct {
 		reason        string
 		virtual, host corev1.PodStatus
@@ -49,7 +49,7 @@ func TestPlaceStatus(t *testing.T) {
 		"refused":      {"the host's words replace the proposal", corev1.PodStatus{NominatedNodeName: "a"}, corev1.PodStatus{Conditions: []corev1.PodCondition{full}}, "a", "", "the host is full"},
 		"making room":  {"the host preempts others and has not refused", corev1.PodStatus{NominatedNodeName: "a"}, corev1.PodStatus{NominatedNodeName: "a", Conditions: []corev1.PodCondition{full}}, "a", "a", ""},
 		"other node":   {"an answer about another node is none", corev1.PodStatus{NominatedNodeName: "b"}, corev1.PodStatus{Conditions: []corev1.PodCondition{full}}, "a", "b", ""},
-		"no proposal": {"the virtual scheduler's own reason stays", corev1.PodStatus{Conditions: []corev1.PodCondition{says(corev1.PodReasonUnschedulable, "no node fits")}},
+		"no proposal": {"the virtual scheduler's own reason stays", corev1.PodStatus{Conditions: []corev1.PodCondition{withReason(corev1.PodReasonUnschedulable, "no node fits")}},
 			corev1.PodStatus{Conditions: []corev1.PodCondition{full}}, "a", "", "no node fits"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -125,7 +125,7 @@ func TestPodStatusConditions(t *testing.T) {
 	t.Parallel()
 	const gateA, gateB = corev1.PodConditionType("example.com/a"), corev1.PodConditionType("example.com/b")
 	later := func(c *corev1.PodCondition) { c.LastTransitionTime = at(5) }
-	says := func(reason, message string) func(*corev1.PodCondition) {
+	withReason := func(reason, message string) func(*corev1.PodCondition) {
 		return func(c *corev1.PodCondition) { c.Reason, c.Message = reason, message }
 	}
 	ready := condition(corev1.PodReady, corev1.ConditionTrue)
@@ -161,9 +161,9 @@ func TestPodStatusConditions(t *testing.T) {
 		},
 		"Disrupted": {
 			reason:  "why the host ends a pod is told",
-			host:    []corev1.PodCondition{condition(corev1.DisruptionTarget, corev1.ConditionTrue, says("PreemptionByScheduler", ""))},
+			host:    []corev1.PodCondition{condition(corev1.DisruptionTarget, corev1.ConditionTrue, withReason("PreemptionByScheduler", ""))},
 			virtual: []corev1.PodCondition{condition(corev1.DisruptionTarget, corev1.ConditionFalse)},
-			want:    []corev1.PodCondition{condition(corev1.DisruptionTarget, corev1.ConditionTrue, says("PreemptionByScheduler", ""))},
+			want:    []corev1.PodCondition{condition(corev1.DisruptionTarget, corev1.ConditionTrue, withReason("PreemptionByScheduler", ""))},
 		},
 		"GatesOpen": {
 			reason:  "a pod is ready from the moment on at which the last gate opened",
@@ -178,7 +178,7 @@ func TestPodStatusConditions(t *testing.T) {
 			host:    []corev1.PodCondition{ready, condition(gateA, corev1.ConditionTrue)},
 			virtual: []corev1.PodCondition{condition(gateA, corev1.ConditionFalse)},
 			want: []corev1.PodCondition{
-				condition(corev1.PodReady, corev1.ConditionFalse, says("ReadinessGatesNotReady",
+				condition(corev1.PodReady, corev1.ConditionFalse, withReason("ReadinessGatesNotReady",
 					`the status of pod readiness gate "example.com/a" is not "True", but False, corresponding condition of pod readiness gate "example.com/b" does not exist.`)),
 				condition(gateA, corev1.ConditionFalse),
 			},
@@ -187,10 +187,10 @@ func TestPodStatusConditions(t *testing.T) {
 			reason: "the gate of the host pod follows, its name is not the tenant's",
 			gates:  []corev1.PodConditionType{gateA},
 			host: []corev1.PodCondition{condition(corev1.PodReady, corev1.ConditionFalse,
-				says("ReadinessGatesNotReady", `corresponding condition of pod readiness gate "sublet.dev/readiness-gates" does not exist.`))},
+				withReason("ReadinessGatesNotReady", `corresponding condition of pod readiness gate "sublet.dev/readiness-gates" does not exist.`))},
 			virtual: []corev1.PodCondition{condition(gateA, corev1.ConditionFalse)},
 			want: []corev1.PodCondition{
-				condition(corev1.PodReady, corev1.ConditionFalse, says("ReadinessGatesNotReady", `the status of pod readiness gate "example.com/a" is not "True", but False`)),
+				condition(corev1.PodReady, corev1.ConditionFalse, withReason("ReadinessGatesNotReady", `the status of pod readiness gate "example.com/a" is not "True", but False`)),
 				condition(gateA, corev1.ConditionFalse),
 			},
 		},
@@ -198,12 +198,12 @@ func TestPodStatusConditions(t *testing.T) {
 			reason: "no Service leads to the pod yet",
 			gates:  []corev1.PodConditionType{gateA},
 			host: []corev1.PodCondition{
-				condition(corev1.PodReady, corev1.ConditionFalse, says("ReadinessGatesNotReady", `corresponding condition of pod readiness gate "sublet.dev/readiness-gates" does not exist.`)),
+				condition(corev1.PodReady, corev1.ConditionFalse, withReason("ReadinessGatesNotReady", `corresponding condition of pod readiness gate "sublet.dev/readiness-gates" does not exist.`)),
 				condition(labels.ReadinessGates, corev1.ConditionTrue),
 			},
 			virtual: []corev1.PodCondition{condition(gateA, corev1.ConditionTrue)},
 			want: []corev1.PodCondition{
-				condition(corev1.PodReady, corev1.ConditionFalse, says("ReadinessGatesNotReady", readinessNotSeen)),
+				condition(corev1.PodReady, corev1.ConditionFalse, withReason("ReadinessGatesNotReady", readinessNotSeen)),
 				condition(gateA, corev1.ConditionTrue),
 			},
 		},
@@ -211,35 +211,35 @@ func TestPodStatusConditions(t *testing.T) {
 			reason: "the host's admission may give pods a gate of its own",
 			gates:  []corev1.PodConditionType{gateA},
 			host: []corev1.PodCondition{condition(corev1.PodReady, corev1.ConditionFalse,
-				says("ReadinessGatesNotReady", `corresponding condition of pod readiness gate "host.example.com/lb" does not exist.`))},
+				withReason("ReadinessGatesNotReady", `corresponding condition of pod readiness gate "host.example.com/lb" does not exist.`))},
 			virtual: []corev1.PodCondition{condition(gateA, corev1.ConditionTrue)},
 			want: []corev1.PodCondition{
-				condition(corev1.PodReady, corev1.ConditionFalse, says("ReadinessGatesNotReady", `corresponding condition of pod readiness gate "host.example.com/lb" does not exist.`)),
+				condition(corev1.PodReady, corev1.ConditionFalse, withReason("ReadinessGatesNotReady", `corresponding condition of pod readiness gate "host.example.com/lb" does not exist.`)),
 				condition(gateA, corev1.ConditionTrue),
 			},
 		},
 		"ContainersOfTheHost": {
 			reason: "the tenant does not know the other containers of the host pod",
 			host: []corev1.PodCondition{
-				condition(corev1.PodInitialized, corev1.ConditionFalse, says("ContainersNotInitialized", "containers with incomplete status: [sublet-hosts]")),
+				condition(corev1.PodInitialized, corev1.ConditionFalse, withReason("ContainersNotInitialized", "containers with incomplete status: [sublet-hosts]")),
 				condition(corev1.ContainersReady, corev1.ConditionFalse,
-					says("ContainersNotReady", "containers with unknown status: [proxy mesh], containers with unready status: [proxy web mesh]")),
-				condition(corev1.PodReady, corev1.ConditionFalse, says("ContainersNotReady", "containers with unready status: [web proxy]")),
-				condition("host.example.com/other", corev1.ConditionFalse, says("Mesh", "containers with unready status: [proxy]")),
+					withReason("ContainersNotReady", "containers with unknown status: [proxy mesh], containers with unready status: [proxy web mesh]")),
+				condition(corev1.PodReady, corev1.ConditionFalse, withReason("ContainersNotReady", "containers with unready status: [web proxy]")),
+				condition("host.example.com/other", corev1.ConditionFalse, withReason("Mesh", "containers with unready status: [proxy]")),
 			},
 			want: []corev1.PodCondition{
-				condition(corev1.PodInitialized, corev1.ConditionFalse, says("ContainersNotInitialized", hostContainersNotReady)),
-				condition(corev1.ContainersReady, corev1.ConditionFalse, says("ContainersNotReady", "containers with unready status: [web]")),
-				condition(corev1.PodReady, corev1.ConditionFalse, says("ContainersNotReady", "containers with unready status: [web]")),
-				condition("host.example.com/other", corev1.ConditionFalse, says("Mesh", "containers with unready status: [proxy]")),
+				condition(corev1.PodInitialized, corev1.ConditionFalse, withReason("ContainersNotInitialized", hostContainersNotReady)),
+				condition(corev1.ContainersReady, corev1.ConditionFalse, withReason("ContainersNotReady", "containers with unready status: [web]")),
+				condition(corev1.PodReady, corev1.ConditionFalse, withReason("ContainersNotReady", "containers with unready status: [web]")),
+				condition("host.example.com/other", corev1.ConditionFalse, withReason("Mesh", "containers with unready status: [proxy]")),
 			},
 		},
 		"NotReadyAnyway": {
 			reason:  "the containers come first",
 			gates:   []corev1.PodConditionType{gateA},
-			host:    []corev1.PodCondition{condition(corev1.PodReady, corev1.ConditionFalse, says("ContainersNotReady", "web"))},
+			host:    []corev1.PodCondition{condition(corev1.PodReady, corev1.ConditionFalse, withReason("ContainersNotReady", "web"))},
 			virtual: nil,
-			want:    []corev1.PodCondition{condition(corev1.PodReady, corev1.ConditionFalse, says("ContainersNotReady", "web"))},
+			want:    []corev1.PodCondition{condition(corev1.PodReady, corev1.ConditionFalse, withReason("ContainersNotReady", "web"))},
 		},
 	}
 	for name, tt := range tests {

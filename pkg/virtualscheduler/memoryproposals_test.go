@@ -70,8 +70,8 @@ func TestCanProposeInMemory(t *testing.T) {
 	}
 }
 
-// bind runs Bind for node a as the scheduler does after PreBind was skipped, or not.
-func (s *stage) bind(t *testing.T, skipped bool, events ...func()) *fwk.Status {
+// runBind runs Bind for node a as the scheduler does after PreBind was skipped, or not.
+func (s *stage) runBind(t *testing.T, skipped bool, events ...func()) *fwk.Status {
 	t.Helper()
 	state := framework.NewCycleState()
 	if skipped {
@@ -96,9 +96,9 @@ func TestBindProposesInMemory(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s, told := newMemoryStage(shopPod())
 				during := ""
-				status := s.bind(t, true, func() {
+				status := s.runBind(t, true, func() {
 					during = s.plugin.memory.proposed("1")
-					s.show(test.after)
+					s.updatePod(test.after)
 				})
 				if status.Code() != test.code || status.Message() != test.said {
 					t.Errorf("%s: %v %q", test.reason, status.Code(), status.Message())
@@ -121,7 +121,7 @@ func TestBindAfterPreBind(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s, told := newMemoryStage(shopPod())
-		if status := s.bind(t, false); !status.IsSuccess() || len(*told) > 0 {
+		if status := s.runBind(t, false); !status.IsSuccess() || len(*told) > 0 {
 			t.Errorf("the pod is bound already: %v, told of %v", status, *told)
 		}
 	})
@@ -133,15 +133,15 @@ func TestProposalIsWrittenWhenTheHostIsSlow(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s, _ := newMemoryStage(shopPod())
-		status := s.bind(t, true, func() {
+		status := s.runBind(t, true, func() {
 			s.clock.Step(memoryLag)
 			synctest.Wait()
 			pod, err := s.client.CoreV1().Pods("shop").Get(t.Context(), "web", metav1.GetOptions{})
 			if err != nil || translate.Proposed(pod) != "a" {
 				t.Errorf("%v, the pod proposes %q", err, translate.Proposed(pod))
 			}
-			s.show(pod)
-		}, func() { s.show(shopPod(unscheduled(corev1.PodReasonUnschedulable, "no cpu"))) })
+			s.updatePod(pod)
+		}, func() { s.updatePod(shopPod(unscheduled(corev1.PodReasonUnschedulable, "no cpu"))) })
 		if status.Code() != fwk.Unschedulable || status.Message() != "no cpu" {
 			t.Errorf("%v %q", status.Code(), status.Message())
 		}

@@ -56,8 +56,8 @@ func newStage(pod *corev1.Pod) *stage {
 	return s
 }
 
-// show passes an event of the pod to the plugin.
-func (s *stage) show(pod *corev1.Pod) {
+// updatePod passes an event of the pod to the plugin.
+func (s *stage) updatePod(pod *corev1.Pod) {
 	_ = s.store.Update(pod)
 	s.handler.OnUpdate(pod, pod)
 }
@@ -141,7 +141,7 @@ func TestPreBind(t *testing.T) {
 				s := newStage(test.before)
 				var events []func()
 				for _, pod := range test.after {
-					events = append(events, func() { s.show(pod) })
+					events = append(events, func() { s.updatePod(pod) })
 				}
 				status := s.preBind(t.Context(), t, events...)
 				if status.Code() != test.code || status.Message() != test.said {
@@ -187,7 +187,7 @@ func TestProposes(t *testing.T) {
 					if err != nil || translate.Proposed(pod) != "a" {
 						t.Errorf("%v, the pod proposes %q", err, translate.Proposed(pod))
 					}
-					s.show(shopPod(boundTo("a")))
+					s.updatePod(shopPod(boundTo("a")))
 				})
 			})
 		})
@@ -203,7 +203,7 @@ func TestAlteredProposalsArePaced(t *testing.T) {
 		s.client.PrependReactor("patch", "pods", func(clienttesting.Action) (bool, runtime.Object, error) {
 			altered := shopPod(nominated("a"), unscheduled("Altered", strconv.Itoa(int(writes.Add(1)))))
 			if writes.Load() < 100 {
-				s.show(altered)
+				s.updatePod(altered)
 			}
 			return true, altered, nil
 		})
@@ -211,7 +211,7 @@ func TestAlteredProposalsArePaced(t *testing.T) {
 			if n := writes.Load(); n != 1 {
 				t.Errorf("%d proposals without a pause", n)
 			}
-			s.show(shopPod(boundTo("a")))
+			s.updatePod(shopPod(boundTo("a")))
 		})
 	})
 }
@@ -231,7 +231,7 @@ func TestDeniedProposalsAreLoggedRarely(t *testing.T) {
 			events = append(events, func() { s.clock.Step(proposalRetry) })
 		}
 		logger := funcr.New(func(string, string) { lines.Add(1) }, funcr.Options{})
-		s.preBind(klog.NewContext(t.Context(), logger), t, append(events, func() { s.show(shopPod(boundTo("a"))) })...)
+		s.preBind(klog.NewContext(t.Context(), logger), t, append(events, func() { s.updatePod(shopPod(boundTo("a"))) })...)
 		if writes.Load() != 2*failuresPerLog+1 || lines.Load() != 3 {
 			t.Errorf("%d proposals were denied and %d logged, want %d and 3", writes.Load(), lines.Load(), 2*failuresPerLog+1)
 		}

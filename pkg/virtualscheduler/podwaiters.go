@@ -50,8 +50,8 @@ func (w *podWaiters) add(pod types.UID, cached func() *corev1.Pod) *podWaiter {
 	return waiter
 }
 
-// remove stops to wait.
-func (w *podWaiters) remove(pod types.UID, waiter *podWaiter) {
+// removeWaiter stops to wait.
+func (w *podWaiters) removeWaiter(pod types.UID, waiter *podWaiter) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.all[pod] == waiter {

@@ -74,7 +74,7 @@ func (p proposalPath) nextStep(pod *corev1.Pod, node string, wasSeen, isDue bool
 // path did not bring it to the syncer.
 func (p *plugin) awaitHost(ctx context.Context, pod *corev1.Pod, node string, path proposalPath) *fwk.Status {
 	waiter := p.waiters.add(pod.UID, func() *corev1.Pod { return p.cached(pod) })
-	defer p.waiters.remove(pod.UID, waiter)
+	defer p.waiters.removeWaiter(pod.UID, waiter)
 	timer := p.clock.NewTimer(path.lag)
 	defer timer.Stop()
 	proposal := &proposalWriter{plugin: p, node: node, timer: timer}

@@ -64,7 +64,7 @@ func TestPanicCostsOneAttempt(t *testing.T) {
 	if check.Healthy || check.Message != "Attempts of 1 pods end in a panic." || len(check.Details) != 1 {
 		t.Errorf("the report has %+v", check)
 	}
-	s.show(shopPod(boundTo("a")))
+	s.updatePod(shopPod(boundTo("a")))
 	if check := s.plugin.waiters.panics.check(); !check.Healthy {
 		t.Errorf("the pod is bound, the report has %+v", check)
 	}

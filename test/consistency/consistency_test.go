@@ -33,7 +33,7 @@ func swap(from, to int, o outcome) registerOperation {
 	return registerOperation{kind: swapRegister, from: from, to: to, outcome: o}
 }
 
-func versioned(o registerOperation, version uint64) registerOperation {
+func withVersion(o registerOperation, version uint64) registerOperation {
 	o.version = version
 	return o
 }
@@ -71,9 +71,9 @@ func TestCheckRegister(t *testing.T) {
 		}, "not linearizable"},
 		{"two swaps after each other", []registerOperation{at(1, 2, swap(0, 1, acknowledged)), at(3, 4, swap(1, 2, acknowledged))}, ""},
 		{"a register that has gone", []registerOperation{at(1, 2, read(-1))}, "not linearizable"},
-		{"versions grow", []registerOperation{at(1, 2, versioned(write(1, acknowledged), 7)), at(3, 4, versioned(read(1), 7))}, ""},
+		{"versions grow", []registerOperation{at(1, 2, withVersion(write(1, acknowledged), 7)), at(3, 4, withVersion(read(1), 7))}, ""},
 		{"a version that goes back", []registerOperation{
-			at(1, 2, versioned(write(1, acknowledged), 7)), at(3, 4, versioned(read(1), 6)),
+			at(1, 2, withVersion(write(1, acknowledged), 7)), at(3, 4, withVersion(read(1), 6)),
 		}, "went back from 7 to 6"},
 	} {
 		err := checkRegister(c.history, time.Minute)

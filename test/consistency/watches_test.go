@@ -12,7 +12,7 @@ import (
 
 func TestCheckWatches(t *testing.T) {
 	t.Parallel()
-	added := func(name string, version int) watch.Event {
+	newAdded := func(name string, version int) watch.Event {
 		return watch.Event{Type: watch.Added, Object: &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
 			Name: name, ResourceVersion: strconv.Itoa(version),
 		}}}
@@ -22,13 +22,13 @@ func TestCheckWatches(t *testing.T) {
 		events []watch.Event
 		want   string // part of the error, empty if the events are good
 	}{
-		{"all elements in their order", []watch.Event{added("a", 11), added("b", 12)}, ""},
-		{"one that was not answered may come", []watch.Event{added("a", 11), added("maybe", 12), added("b", 13)}, ""},
-		{"a lost event", []watch.Event{added("a", 11)}, "missed 1 acknowledged elements, as b"},
-		{"an event twice", []watch.Event{added("a", 11), added("b", 12), added("a", 13)}, "sent element a twice"},
-		{"events out of order", []watch.Event{added("b", 12), added("a", 11)}, "of version 11 after version 12"},
-		{"an event from before the list", []watch.Event{added("a", 10), added("b", 12)}, "of version 10 after version 10"},
-		{"a change of what never changes", []watch.Event{added("a", 11), added("b", 12), {Type: watch.Deleted, Object: &corev1.ConfigMap{}}}, "sent DELETED"},
+		{"all elements in their order", []watch.Event{newAdded("a", 11), newAdded("b", 12)}, ""},
+		{"one that was not answered may come", []watch.Event{newAdded("a", 11), newAdded("maybe", 12), newAdded("b", 13)}, ""},
+		{"a lost event", []watch.Event{newAdded("a", 11)}, "missed 1 acknowledged elements, as b"},
+		{"an event twice", []watch.Event{newAdded("a", 11), newAdded("b", 12), newAdded("a", 13)}, "sent element a twice"},
+		{"events out of order", []watch.Event{newAdded("b", 12), newAdded("a", 11)}, "of version 11 after version 12"},
+		{"an event from before the list", []watch.Event{newAdded("a", 10), newAdded("b", 12)}, "of version 10 after version 10"},
+		{"a change of what never changes", []watch.Event{newAdded("a", 11), newAdded("b", 12), {Type: watch.Deleted, Object: &corev1.ConfigMap{}}}, "sent DELETED"},
 	} {
 		t.Run(c.reason, func(t *testing.T) {
 			t.Parallel()

@@ -155,7 +155,7 @@ func (s *Server) Start() {
 	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
 	defer cancel()
 	for {
-		finished := s.launch()
+		finished := s.startProcess()
 		err := s.await(ctx, finished)
 		if err == nil {
 			return
@@ -166,8 +166,8 @@ func (s *Server) Start() {
 	}
 }
 
-// launch starts the process. The channel is closed when it ends.
-func (s *Server) launch() (finished chan struct{}) {
+// startProcess starts the process. The channel is closed when it ends.
+func (s *Server) startProcess() (finished chan struct{}) {
 	s.t.Helper()
 	s.mu.Lock()
 	defer s.mu.Unlock()

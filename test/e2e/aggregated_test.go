@@ -65,12 +65,12 @@ spec: {size: 1, secretName: keys}
 // serveGauges runs the API on the host until the test ends, and has the host aggregate it.
 func serveGauges(t *testing.T) {
 	t.Helper()
-	remove := func() {
+	deleteAPIService := func() {
 		_ = hostKubectl("delete", "apiservice", "v1.aggregated.example.com", "--ignore-not-found").Run()
 		_ = hostKubectl("delete", "namespace", "e2e-gauges", "--ignore-not-found").Run()
 	}
-	remove()
-	t.Cleanup(remove)
+	deleteAPIService()
+	t.Cleanup(deleteAPIService)
 	if err := hostApply(strings.ReplaceAll(gaugeServer, "@IMAGE@", testImage)); err != nil {
 		t.Fatal(err)
 	}

@@ -75,17 +75,17 @@ func testDatabase(t *testing.T, tn *tenant) {
 	post := func(pod, path, body string) string {
 		return tn.inPod(pod, "wget -q -O- --post-data '"+body+"' http://$(hostname -f):2379/v3/"+path)
 	}
-	put := func(pod, key string) {
+	putKey := func(pod, key string) {
 		t.Helper()
 		post(pod, "kv/put", `{"key":"`+encode([]byte(key))+`","value":"`+encode([]byte(key))+`"}`)
 	}
 	if name := strings.TrimSpace(tn.inPod("etcd-0", "hostname")); name != "etcd-0" {
 		t.Errorf("the host name is %q", name)
 	}
-	put("etcd-0", "first")
+	putKey("etcd-0", "first")
 	before := tn.kubectl("get", "pod", "etcd-1", "-o", "jsonpath={.metadata.uid}")
 	tn.kubectl("delete", "pod", "etcd-1", "--wait=false")
-	put("etcd-2", "second")
+	putKey("etcd-2", "second")
 	eventually(t, "etcd-1 is replaced", func(ctx context.Context) error {
 		pod, err := tn.virtual.CoreV1().Pods(metav1.NamespaceDefault).Get(ctx, "etcd-1", metav1.GetOptions{})
 		if err != nil || string(pod.UID) == before || !isReady(pod) {

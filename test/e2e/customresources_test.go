@@ -97,11 +97,11 @@ func output(t *testing.T, what, want string, command func() *exec.Cmd) {
 // the chart, from the definition to the status.
 func TestCustomResources(t *testing.T) {
 	t.Parallel()
-	remove := func() {
+	deleteDefinitions := func() {
 		_ = hostKubectl("delete", "crd", "widgets.e2e.example.com", "shelves.e2e.example.com", "--ignore-not-found").Run()
 	}
-	remove()
-	t.Cleanup(remove)
+	deleteDefinitions()
+	t.Cleanup(deleteDefinitions)
 	if err := hostApply(madeUp); err != nil {
 		t.Fatal(err)
 	}

@@ -277,7 +277,7 @@ func (f *fence) trafficCases() map[string]fenceCase {
 func (f *fence) imageCases() map[string]fenceCase {
 	const own = "with their own credentials"
 	image, _, _ := strings.Cut(f.image, ":")
-	with := func(image string, pull corev1.PullPolicy) func(context.Context) error {
+	copyWithImage := func(image string, pull corev1.PullPolicy) func(context.Context) error {
 		return f.newCopy(func(p *corev1.Pod) { p.Spec.Containers[0].Image, p.Spec.Containers[0].ImagePullPolicy = image, pull })
 	}
 	update := func(image string) func(context.Context) error {
@@ -292,11 +292,11 @@ func (f *fence) imageCases() map[string]fenceCase {
 		"image by update":         {"the node has it", update(f.image), own},
 		"another image by update": {"an update like those of the syncer", update("registry.example.com/web:2"), ""},
 
-		"image":           {"the node has it", with(f.image, corev1.PullNever), own},
-		"image by digest": {"the node may have it", with(image+"@sha256:"+strings.Repeat("a", 64), corev1.PullIfNotPresent), own},
-		"image by ID":     {"the node has it", with("sha256:aaaa", corev1.PullIfNotPresent), own},
-		"image pulled":    {"a virtual cluster in a virtual cluster", with(f.image, corev1.PullAlways), ""},
-		"another image":   {"another name with this beginning", with(image+"-other:1", corev1.PullNever), ""},
+		"image":           {"the node has it", copyWithImage(f.image, corev1.PullNever), own},
+		"image by digest": {"the node may have it", copyWithImage(image+"@sha256:"+strings.Repeat("a", 64), corev1.PullIfNotPresent), own},
+		"image by ID":     {"the node has it", copyWithImage("sha256:aaaa", corev1.PullIfNotPresent), own},
+		"image pulled":    {"a virtual cluster in a virtual cluster", copyWithImage(f.image, corev1.PullAlways), ""},
+		"another image":   {"another name with this beginning", copyWithImage(image+"-other:1", corev1.PullNever), ""},
 	}
 }
 

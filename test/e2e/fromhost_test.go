@@ -55,15 +55,15 @@ func shownValues() []string {
 func createShared(t *testing.T) {
 	t.Helper()
 	ctx := context.WithoutCancel(t.Context())
-	remove := func() {
+	deleteNamespace := func() {
 		_ = hostClient.CoreV1().Namespaces().Delete(ctx, sharedNamespace, metav1.DeleteOptions{})
 		for _, name := range []string{"e2e-shown", "e2e-hidden"} {
 			_ = hostClient.NodeV1().RuntimeClasses().Delete(ctx, name, metav1.DeleteOptions{})
 			_ = hostClient.SchedulingV1().PriorityClasses().Delete(ctx, name, metav1.DeleteOptions{})
 		}
 	}
-	remove()
-	t.Cleanup(remove)
+	deleteNamespace()
+	t.Cleanup(deleteNamespace)
 	eventually(t, "namespace "+sharedNamespace, func(ctx context.Context) error {
 		_, err := hostClient.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: sharedNamespace}}, metav1.CreateOptions{})
 		return err

@@ -81,8 +81,8 @@ func (w *ownedNode) host(t *testing.T, args ...string) {
 	mustRun(t, hostKubectl(args...))
 }
 
-// refused runs kubectl as the tenant, who must be told words.
-func (w *ownedNode) refused(t *testing.T, args []string, words ...string) {
+// requireRefused runs kubectl as the tenant, who must be told words.
+func (w *ownedNode) requireRefused(t *testing.T, args []string, words ...string) {
 	t.Helper()
 	out, err := w.command(args...).CombinedOutput()
 	// kubectl prints what went wrong with a cordon and ends well all the same.
@@ -141,8 +141,8 @@ func partsOf(node *corev1.Node) parts {
 	return p
 }
 
-// both returns the host's node and the tenant's.
-func (w *ownedNode) both(t *testing.T) (host, virtual parts) {
+// getNodes returns the host's node and the tenant's.
+func (w *ownedNode) getNodes(t *testing.T) (host, virtual parts) {
 	t.Helper()
 	h, err := hostClient.CoreV1().Nodes().Get(t.Context(), w.name, metav1.GetOptions{})
 	if err != nil {
@@ -163,7 +163,7 @@ func (w *ownedNode) after(t *testing.T, want parts, mine func(*parts)) {
 	mine(&seen)
 	slices.Sort(seen.Taints)
 	compare := func(context.Context) error {
-		host, virtual := w.both(t)
+		host, virtual := w.getNodes(t)
 		if diff := cmp.Diff(want, host) + cmp.Diff(seen, virtual); diff != "" {
 			return fmt.Errorf("the host's, then the tenant's (-want +got):\n%s", diff)
 		}
@@ -189,36 +189,36 @@ func (w *ownedNode) awaitSync(t *testing.T) {
 // refusedAlways returns the cells that no setting changes.
 func (w *ownedNode) refusedAlways(t *testing.T) {
 	t.Helper()
-	w.refused(t, []string{"delete", "node", w.name}, "cannot delete")
+	w.requireRefused(t, []string{"delete", "node", w.name}, "cannot delete")
 	create := w.command("create", "-f", "-")
 	create.Stdin = strings.NewReader(`{"apiVersion": "v1", "kind": "Node", "metadata": {"name": "mine"}}`)
 	if out, err := create.CombinedOutput(); err == nil || !strings.Contains(string(out), "cannot create") {
 		t.Errorf("a tenant makes no node: %v, %s", err, out)
 	}
-	w.refused(t, []string{"patch", "node", w.name, "--subresource=status", "-p", `{"status":{"capacity":{"cpu":"9999"}}}`}, "host's")
-	w.refused(t, []string{"patch", "node", w.name, "--subresource=status", "-p", `{"status":{"phase":"Terminated"}}`}, "host's")
-	w.refused(t, []string{"annotate", "node", w.name, "--overwrite", "example.com/host=mine"}, "annotation example.com/host is the host's")
-	w.refused(t, []string{"label", "node", w.name, "--overwrite", "kubernetes.io/arch=z80"}, "kubernetes.io/arch", "host's")
-	w.refused(t, []string{"label", "node", w.name, "kubernetes.io/arch-"}, "kubernetes.io/arch", "host's")
+	w.requireRefused(t, []string{"patch", "node", w.name, "--subresource=status", "-p", `{"status":{"capacity":{"cpu":"9999"}}}`}, "host's")
+	w.requireRefused(t, []string{"patch", "node", w.name, "--subresource=status", "-p", `{"status":{"phase":"Terminated"}}`}, "host's")
+	w.requireRefused(t, []string{"annotate", "node", w.name, "--overwrite", "example.com/host=mine"}, "annotation example.com/host is the host's")
+	w.requireRefused(t, []string{"label", "node", w.name, "--overwrite", "kubernetes.io/arch=z80"}, "kubernetes.io/arch", "host's")
+	w.requireRefused(t, []string{"label", "node", w.name, "kubernetes.io/arch-"}, "kubernetes.io/arch", "host's")
 }
 
 func (w *ownedNode) byDefault(t *testing.T) {
-	_, virtual := w.both(t)
+	_, virtual := w.getNodes(t)
 	if len(virtual.Annotations) > 0 {
 		t.Errorf("a tenant sees annotations of the host by default: %v", virtual.Annotations)
 	}
 	w.upgrade(t)
-	want, virtual := w.both(t)
+	want, virtual := w.getNodes(t)
 	if diff := cmp.Diff(want.Annotations, virtual.Annotations); diff != "" {
 		t.Errorf("the annotations that the operator shows (-want +got):\n%s", diff)
 	}
-	w.refused(t, []string{"cordon", w.name}, schedulerKey, syncBackKey)
-	w.refused(t, []string{"drain", w.name, "--ignore-daemonsets", "--force"}, schedulerKey, syncBackKey)
-	w.refused(t, []string{"taint", "node", w.name, "example.com/mine=x:NoSchedule"}, schedulerKey, syncBackKey)
-	w.refused(t, []string{"taint", "node", w.name, "example.com/host-"}, schedulerKey, syncBackKey)
-	w.refused(t, []string{"label", "node", w.name, "--overwrite", "example.com/host=mine"}, "label example.com/host is the host's")
-	w.refused(t, []string{"label", "node", w.name, "example.com/host-"}, "label example.com/host is the host's")
-	w.refused(t, []string{"patch", "node", w.name, "--subresource=status", "-p", `{"status":{"capacity":{"example.com/dongle":"4"}}}`}, schedulerKey)
+	w.requireRefused(t, []string{"cordon", w.name}, schedulerKey, syncBackKey)
+	w.requireRefused(t, []string{"drain", w.name, "--ignore-daemonsets", "--force"}, schedulerKey, syncBackKey)
+	w.requireRefused(t, []string{"taint", "node", w.name, "example.com/mine=x:NoSchedule"}, schedulerKey, syncBackKey)
+	w.requireRefused(t, []string{"taint", "node", w.name, "example.com/host-"}, schedulerKey, syncBackKey)
+	w.requireRefused(t, []string{"label", "node", w.name, "--overwrite", "example.com/host=mine"}, "label example.com/host is the host's")
+	w.requireRefused(t, []string{"label", "node", w.name, "example.com/host-"}, "label example.com/host is the host's")
+	w.requireRefused(t, []string{"patch", "node", w.name, "--subresource=status", "-p", `{"status":{"capacity":{"example.com/dongle":"4"}}}`}, schedulerKey)
 	w.refusedAlways(t)
 	w.kubectl("label", "node", w.name, "example.com/kept=x", "feature.node.kubernetes.io/found=true")
 	w.kubectl("annotate", "node", w.name, "example.com/kept=x")
@@ -227,7 +227,7 @@ func (w *ownedNode) byDefault(t *testing.T) {
 	})
 	w.host(t, "cordon", w.name)
 	w.await("jsonpath={.spec.unschedulable}=true", "node/"+w.name)
-	w.refused(t, []string{"uncordon", w.name}, "the host has cordoned")
+	w.requireRefused(t, []string{"uncordon", w.name}, "the host has cordoned")
 	w.host(t, "uncordon", w.name)
 }
 
@@ -240,9 +240,9 @@ func (w *ownedNode) withScheduler(t *testing.T) {
 	w.upgrade(t, schedulerKey+"=true")
 	w.apply(webManifest)
 	w.rollout("deployment/web")
-	want, _ := w.both(t)
+	want, _ := w.getNodes(t)
 	w.refusedAlways(t)
-	w.refused(t, []string{"taint", "node", w.name, "example.com/host-"}, "taint example.com/host:PreferNoSchedule is the host's")
+	w.requireRefused(t, []string{"taint", "node", w.name, "example.com/host-"}, "taint example.com/host:PreferNoSchedule is the host's")
 	w.kubectl("taint", "node", w.name, "example.com/mine=x:PreferNoSchedule")
 	w.kubectl("drain", w.name, "--ignore-daemonsets", "--force", "--timeout", patience.String())
 	killServer(t, w.release)
@@ -261,11 +261,11 @@ func (w *ownedNode) withScheduler(t *testing.T) {
 	w.host(t, "cordon", w.name)
 	w.host(t, "label", "node", w.name, "--overwrite", "example.com/host=cordoned")
 	w.await(`jsonpath={.metadata.labels.example\.com/host}=cordoned`, "node/"+w.name)
-	w.refused(t, []string{"uncordon", w.name}, "the host has cordoned")
+	w.requireRefused(t, []string{"uncordon", w.name}, "the host has cordoned")
 	w.host(t, "uncordon", w.name)
 	w.host(t, "label", "node", w.name, "--overwrite", "example.com/host=free")
 	w.await(`jsonpath={.metadata.labels.example\.com/host}=free`, "node/"+w.name)
-	if _, virtual := w.both(t); !virtual.Unschedulable {
+	if _, virtual := w.getNodes(t); !virtual.Unschedulable {
 		t.Error("the tenant's own cordon must outlive the host's")
 	}
 	w.kubectl("uncordon", w.name)
@@ -301,7 +301,7 @@ spec:
 // hostNow returns want with the label that marks the host's last change.
 func (w *ownedNode) hostNow(t *testing.T, want parts) parts {
 	t.Helper()
-	host, _ := w.both(t)
+	host, _ := w.getNodes(t)
 	want.Labels = maps.Clone(want.Labels)
 	want.Labels["example.com/host"] = host.Labels["example.com/host"]
 	return want
@@ -316,12 +316,12 @@ func (w *ownedNode) withSyncBack(t *testing.T) {
 		}
 		return nil
 	})
-	want, _ := w.both(t)
+	want, _ := w.getNodes(t)
 	w.after(t, want, kept)
 	w.refusedAlways(t)
 
-	w.refused(t, []string{"taint", "node", w.name, "example.com/mine=x:NoExecute"}, "sync.fromHost.nodes.syncBackTaintEffects")
-	w.refused(t, []string{"label", "node", w.name, "example.com/host-"}, syncBackLabelsKey)
+	w.requireRefused(t, []string{"taint", "node", w.name, "example.com/mine=x:NoExecute"}, "sync.fromHost.nodes.syncBackTaintEffects")
+	w.requireRefused(t, []string{"label", "node", w.name, "example.com/host-"}, syncBackLabelsKey)
 	w.kubectl("cordon", w.name)
 	w.kubectl("taint", "node", w.name, "example.com/mine=x:PreferNoSchedule", "example.com/host-")
 	w.kubectl("label", "node", w.name, "example.com/mine=x")
@@ -338,8 +338,8 @@ func (w *ownedNode) withSyncBack(t *testing.T) {
 	delete(want.Labels, "example.com/mine")
 	w.after(t, want, kept)
 	w.hostPolicy(t)
-	w.refused(t, []string{"label", "node", w.name, "example.com/forbidden=x"}, "the host cluster refused it", "no such pools")
-	if host, virtual := w.both(t); host.Labels["example.com/forbidden"] != "" || virtual.Labels["example.com/forbidden"] != "" {
+	w.requireRefused(t, []string{"label", "node", w.name, "example.com/forbidden=x"}, "the host cluster refused it", "no such pools")
+	if host, virtual := w.getNodes(t); host.Labels["example.com/forbidden"] != "" || virtual.Labels["example.com/forbidden"] != "" {
 		t.Error("what the host refuses is on neither side")
 	}
 }
@@ -377,7 +377,7 @@ spec: {policyName: sublet-e2e-owners, validationActions: [Deny]}
 
 func (w *ownedNode) withBoth(t *testing.T) {
 	w.upgrade(t, schedulerKey+"=true", syncBackKey+"=true", "sync.fromHost.nodes.syncBackFields={unschedulable,labels}")
-	want, _ := w.both(t)
+	want, _ := w.getNodes(t)
 	w.kubectl("cordon", w.name)
 	w.kubectl("label", "node", w.name, "example.com/mine=x")
 	w.kubectl("taint", "node", w.name, "example.com/mine=x:PreferNoSchedule") // Not among the fields: the tenant's own.
@@ -392,8 +392,8 @@ func (w *ownedNode) withBoth(t *testing.T) {
 // offAgain returns the default after all of it: what went to the host is the host's.
 func (w *ownedNode) offAgain(t *testing.T) {
 	w.upgrade(t)
-	want, _ := w.both(t)
-	w.refused(t, []string{"label", "node", w.name, "example.com/mine-"}, "label example.com/mine is the host's")
-	w.refused(t, []string{"cordon", w.name}, schedulerKey, syncBackKey)
+	want, _ := w.getNodes(t)
+	w.requireRefused(t, []string{"label", "node", w.name, "example.com/mine-"}, "label example.com/mine is the host's")
+	w.requireRefused(t, []string{"cordon", w.name}, schedulerKey, syncBackKey)
 	w.after(t, want, kept)
 }

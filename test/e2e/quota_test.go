@@ -201,13 +201,13 @@ func testQuotaOfNodePorts(t *testing.T, tn *tenant) {
 // testLimitOfStreams follows a log as often as may be. One more is answered at once, and
 // there is room again when one ends.
 func testLimitOfStreams(t *testing.T, tn *tenant) {
-	follow := func(ctx context.Context) (io.ReadCloser, error) {
+	openLog := func(ctx context.Context) (io.ReadCloser, error) {
 		return tn.virtual.CoreV1().Pods(metav1.NamespaceDefault).
 			GetLogs("first-1", &corev1.PodLogOptions{Follow: true}).MaxRetries(0).Stream(ctx)
 	}
 	var open []io.Closer
 	for range 3 {
-		log, err := follow(t.Context())
+		log, err := openLog(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -219,12 +219,12 @@ func testLimitOfStreams(t *testing.T, tn *tenant) {
 		}
 	}()
 	// The API server passes on the text of a bad request alone.
-	if _, err := follow(t.Context()); !apierrors.IsBadRequest(err) || !strings.Contains(err.Error(), "policies.streams.max") {
+	if _, err := openLog(t.Context()); !apierrors.IsBadRequest(err) || !strings.Contains(err.Error(), "policies.streams.max") {
 		t.Errorf("a log too many is answered with: %v", err)
 	}
 	_ = open[0].Close()
 	eventually(t, "there is room for another log", func(ctx context.Context) error {
-		log, err := follow(ctx)
+		log, err := openLog(ctx)
 		if err == nil {
 			err = log.Close()
 		}

@@ -76,8 +76,8 @@ type grants struct {
 // life is the time from the first look at a release until its end begins.
 type life struct{ begin, end time.Time }
 
-// contains reports whether the release existed at a time. One without an end does still.
-func (l life) contains(at time.Time) bool {
+// existedAt reports whether the release existed at a time. One without an end does still.
+func (l life) existedAt(at time.Time) bool {
 	return l.begin.Before(at) && (l.end.IsZero() || at.Before(l.end))
 }
 

@@ -56,7 +56,7 @@ func TestGreedyTenants(t *testing.T) {
 	eventually(t, "what is free is used and not a bit more", func(ctx context.Context) error {
 		running := 0
 		for _, tn := range tenants {
-			on, err := tn.placed(ctx)
+			on, err := tn.countPlaced(ctx)
 			if err != nil {
 				return err
 			}
@@ -71,7 +71,7 @@ func TestGreedyTenants(t *testing.T) {
 	tenants[0].kubectl("delete", "deployment/greedy")
 	tenants[1].rollout("deployment/greedy")
 	for _, tn := range tenants {
-		if _, err := tn.placed(t.Context()); err != nil {
+		if _, err := tn.countPlaced(t.Context()); err != nil {
 			t.Error(err)
 		}
 	}
@@ -100,9 +100,9 @@ func freeShares(t *testing.T) int {
 	return int(min(free/share, places))
 }
 
-// placed returns how many pods of the tenant run. It returns an error for a pod that the
+// countPlaced returns how many pods of the tenant run. It returns an error for a pod that the
 // kubelet refused, or that is not on the node of its host pod.
-func (tn *tenant) placed(ctx context.Context) (int, error) {
+func (tn *tenant) countPlaced(ctx context.Context) (int, error) {
 	hosts, err := hostClient.CoreV1().Pods(tn.namespace).List(ctx, metav1.ListOptions{LabelSelector: labels.Cluster})
 	if err != nil {
 		return 0, err

@@ -41,7 +41,7 @@ func TestTenantsNeverMeet(t *testing.T) {
 		}
 		for range 10 {
 			answer := strings.TrimSpace(tn.inPod("first", "wget -qO- http://web"))
-			if !contains(own, answer) {
+			if !hasItem(own, answer) {
 				t.Errorf("tenant %d: its Service answers from %q, which is none of its pods %q", i, answer, own)
 			}
 		}
@@ -54,7 +54,7 @@ func TestTenantsNeverMeet(t *testing.T) {
 	}
 }
 
-func contains(list []string, s string) bool {
+func hasItem(list []string, s string) bool {
 	return slices.Contains(list, s)
 }
 

@@ -32,7 +32,7 @@ func checkTerms(started time.Time) error {
 	for _, file := range files {
 		err := eachEvent(file, started, func(event auditEvent) {
 			user, at := event.User.Username, event.RequestReceivedTimestamp
-			number := slices.IndexFunc(granted.lives[user], func(l life) bool { return l.contains(at) })
+			number := slices.IndexFunc(granted.lives[user], func(l life) bool { return l.existedAt(at) })
 			if write, ok := parseTerm(event); ok && number >= 0 {
 				release := fmt.Sprintf("%s, release %d", user, number+1)
 				writes[release] = append(writes[release], write)

@@ -47,7 +47,7 @@ type extension struct {
 // copies, whose owner only the host has.
 func newExtension(t *testing.T, w *customWorld, definition *apiextensionsv1.CustomResourceDefinition) *extension {
 	t.Helper()
-	server, err := launch("extension", (*controlplane.ControlPlane).Run, controlplane.Config{})
+	server, err := startCluster("extension", (*controlplane.ControlPlane).Run, controlplane.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -51,13 +51,13 @@ var both = sync.OnceValues(func() (*clusters, error) {
 	klog.LogToStderr(false)
 	klog.SetOutput(io.Discard)
 	hooks := &hostHooks{}
-	host, err := launch("host", (*controlplane.ControlPlane).RunWithControllers, controlplane.Config{Admission: []controlplane.Plugin{{Name: "Hooks", Interface: hooks}}})
+	host, err := startCluster("host", (*controlplane.ControlPlane).RunWithControllers, controlplane.Config{Admission: []controlplane.Plugin{{Name: "Hooks", Interface: hooks}}})
 	if err != nil {
 		return nil, err
 	}
 	board := &switchboard{}
 	nodes := &nodeSwitch{}
-	virtual, err := launch("virtual", (*controlplane.ControlPlane).RunWithControllers, controlplane.Config{
+	virtual, err := startCluster("virtual", (*controlplane.ControlPlane).RunWithControllers, controlplane.Config{
 		Admission: []controlplane.Plugin{{Name: "Nodes", Interface: nodes}, {Name: "Policies", Interface: newPoliced()}},
 		HostFirst: []controlplane.HostFirst{admission.Services(admission.ServiceOptions{Host: board})},
 	})
@@ -67,9 +67,9 @@ var both = sync.OnceValues(func() (*clusters, error) {
 	return &clusters{host: host, virtual: virtual, first: board, nodes: nodes, hooks: hooks}, nil
 })
 
-// launch starts a cluster by run, with or without controllers. It ends with the process, and its files are in
+// startCluster starts a cluster by run, with or without controllers. It ends with the process, and its files are in
 // a temporary folder.
-func launch(name string, run func(*controlplane.ControlPlane, context.Context) error, config controlplane.Config) (*cluster, error) {
+func startCluster(name string, run func(*controlplane.ControlPlane, context.Context) error, config controlplane.Config) (*cluster, error) {
 	dir, err := os.MkdirTemp("", "sublet-integration-"+name)
 	if err != nil {
 		return nil, err

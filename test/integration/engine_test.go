@@ -100,8 +100,8 @@ func (r *release) has(t *testing.T, name, value string) *corev1.ConfigMap {
 	return m
 }
 
-// lacks waits until there is no host copy.
-func (r *release) lacks(t *testing.T, name string) {
+// waitForNoCopy waits until there is no host copy.
+func (r *release) waitForNoCopy(t *testing.T, name string) {
 	t.Helper()
 	eventually(t, "host copy of "+name, func(ctx context.Context) error {
 		err := r.host.client.Get(ctx, r.hostKey(name), &corev1.ConfigMap{})
@@ -150,7 +150,7 @@ func TestLifeOfACopy(t *testing.T) {
 	if err := r.virtual.client.Delete(t.Context(), m); err != nil {
 		t.Fatal(err)
 	}
-	r.lacks(t, "cart")
+	r.waitForNoCopy(t, "cart")
 	eventually(t, "all is synced", func(context.Context) error {
 		if status := e.status(); !strings.HasPrefix(status, "healthy: true") {
 			return fmt.Errorf("/syncz says:\n%s", status)
@@ -181,7 +181,7 @@ func TestRestartInTheMiddle(t *testing.T) {
 	for i := 1; i < count; i++ {
 		r.has(t, fmt.Sprintf("m-%d", i), "2")
 	}
-	r.lacks(t, "m-0")
+	r.waitForNoCopy(t, "m-0")
 	eventually(t, "one copy of each object", func(ctx context.Context) error {
 		copies := &corev1.ConfigMapList{}
 		err := r.host.client.List(ctx, copies, client.InNamespace(r.namespace), client.HasLabels{labels.Cluster})
@@ -270,7 +270,7 @@ func TestHostAwayLater(t *testing.T) {
 		t.Error("Nothing must be replaced because the host was away")
 	}
 	r.has(t, "comes", "1")
-	r.lacks(t, "goes")
+	r.waitForNoCopy(t, "goes")
 }
 
 func TestAnotherStore(t *testing.T) {
@@ -310,7 +310,7 @@ func TestAnotherStore(t *testing.T) {
 	r.has(t, "new", "1") // Creating continues.
 	r.has(t, "cart", "1")
 	r.annotate(t, anchor, labels.AcceptStore, store)
-	r.lacks(t, "cart")
+	r.waitForNoCopy(t, "cart")
 	r.has(t, "new", "1")
 }
 

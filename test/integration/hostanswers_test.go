@@ -74,7 +74,7 @@ func TestHostBehindAProxy(t *testing.T) {
 	if after := r.has(t, "cart", "2"); after.UID != before.UID {
 		t.Error("Nothing must be replaced because the host was away")
 	}
-	r.lacks(t, "goes")
+	r.waitForNoCopy(t, "goes")
 }
 
 // TestHostOverloaded lets the host answer writes with 429, as priority and fairness does. The engine comes back

@@ -61,8 +61,8 @@ func editPod(a admission.Attributes, o admission.ObjectInterfaces, edit func(*co
 	return o.GetObjectConvertor().Convert(pod, a.GetObject(), nil)
 }
 
-// mark puts a label and an annotation on the object of a request, as meshes and policy engines do.
-func mark(a admission.Attributes) error {
+// addMarks puts a label and an annotation on the object of a request, as meshes and policy engines do.
+func addMarks(a admission.Attributes) error {
 	object, err := meta.Accessor(a.GetObject())
 	if err != nil {
 		return err

@@ -49,7 +49,7 @@ func TestHostInjects(t *testing.T) {
 				return err
 			}
 		}
-		return mark(a)
+		return addMarks(a)
 	})
 	f := newFarm(t, r)
 	count := &tally{counts: map[string]int{}}

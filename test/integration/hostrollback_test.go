@@ -57,8 +57,8 @@ func TestHostRollback(t *testing.T) {
 	if err := r.virtual.client.Delete(t.Context(), gone); err != nil {
 		t.Fatal(err)
 	}
-	r.lacks(t, "goes")   // The engine works after an ordinary restart of the host.
-	for i := range 300 { // A start of the host writes too. The cache must be later than that.
+	r.waitForNoCopy(t, "goes") // The engine works after an ordinary restart of the host.
+	for i := range 300 {       // A start of the host writes too. The cache must be later than that.
 		r.annotate(t, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: r.namespace, Name: r.cluster.Anchor.Name}}, "n", strconv.Itoa(i))
 	}
 	r.putMap(t, "changes", "2")
@@ -82,7 +82,7 @@ func TestHostRollback(t *testing.T) {
 		t.Fatal("the engine keeps caches that are newer than the host")
 	}
 	r.start(t, config, r.configMaps()).synced(t)
-	r.lacks(t, "goes")
+	r.waitForNoCopy(t, "goes")
 	r.has(t, "changes", "2")
 	r.has(t, "comes", "1")
 }

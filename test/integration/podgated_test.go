@@ -61,7 +61,7 @@ func TestGatedPodsFollow(t *testing.T) {
 				}
 				return follows(&host, c.after)
 			})
-			r.remove(t, pod)
+			r.deletePod(t, pod)
 		})
 	}
 }

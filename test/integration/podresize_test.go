@@ -68,7 +68,7 @@ func TestRefusedResize(t *testing.T) {
 	if err := r.host.client.Delete(ctx, limits); err != nil && client.IgnoreNotFound(err) != nil {
 		t.Fatal(err)
 	}
-	r.remove(t, pod)
+	r.deletePod(t, pod)
 }
 
 // pendingResize returns why the resize of a pod is pending, empty if none is.

@@ -70,8 +70,8 @@ func newMoments() *moments {
 	return &moments{at: map[string]time.Time{}, ch: make(chan struct{}, 10000)}
 }
 
-// mark notes the first time.
-func (m *moments) mark(name string) {
+// recordFirst notes the first time.
+func (m *moments) recordFirst(name string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if _, done := m.at[name]; !done {
@@ -116,13 +116,13 @@ func newFarm(tb testing.TB, r *release) *farm {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(tb.Context()))
 	tb.Cleanup(cancel)
 	work := make(chan watch.Event, 10000)
-	f.follow(tb, ctx, host, r.namespace, func(e watch.Event) {
+	f.watchPods(tb, ctx, host, r.namespace, func(e watch.Event) {
 		work <- e
 		pod := e.Object.(*corev1.Pod)
 		if e.Type == watch.Deleted {
-			f.hostGone.mark(pod.Annotations[labels.VirtualName])
+			f.hostGone.recordFirst(pod.Annotations[labels.VirtualName])
 		} else {
-			f.onHost.mark(pod.Annotations[labels.VirtualName])
+			f.onHost.recordFirst(pod.Annotations[labels.VirtualName])
 		}
 	})
 	for range 4 {
@@ -132,19 +132,19 @@ func newFarm(tb testing.TB, r *release) *farm {
 			}
 		}()
 	}
-	f.follow(tb, ctx, virtual, r.namespace, func(e watch.Event) {
+	f.watchPods(tb, ctx, virtual, r.namespace, func(e watch.Event) {
 		pod := e.Object.(*corev1.Pod)
 		if e.Type == watch.Deleted {
-			f.virtualGone.mark(pod.Name)
+			f.virtualGone.recordFirst(pod.Name)
 		} else if pod.Status.Phase == corev1.PodRunning {
-			f.virtualRunning.mark(pod.Name)
+			f.virtualRunning.recordFirst(pod.Name)
 		}
 	})
 	return f
 }
 
-// follow hands the events of pods to a function.
-func (f *farm) follow(tb testing.TB, ctx context.Context, c kubernetes.Interface, namespace string, see func(watch.Event)) {
+// watchPods hands the events of pods to a function.
+func (f *farm) watchPods(tb testing.TB, ctx context.Context, c kubernetes.Interface, namespace string, see func(watch.Event)) {
 	tb.Helper()
 	factory := informers.NewSharedInformerFactoryWithOptions(c, 0, informers.WithNamespace(namespace))
 	informer := factory.Core().V1().Pods().Informer()
@@ -183,7 +183,7 @@ func (f *farm) tend(ctx context.Context, host kubernetes.Interface, e watch.Even
 		pod.Status.Phase, pod.Status.StartTime = corev1.PodRunning, &now
 		pod.Status.PodIP, pod.Status.PodIPs = "10.1.2.3", []corev1.PodIP{{IP: "10.1.2.3"}}
 		pod.Status.Conditions = append(pod.Status.Conditions, corev1.PodCondition{Type: corev1.PodReady, Status: corev1.ConditionTrue})
-		f.hostRunning.mark(pod.Annotations[labels.VirtualName])
+		f.hostRunning.recordFirst(pod.Annotations[labels.VirtualName])
 		_, _ = pods.UpdateStatus(ctx, pod, metav1.UpdateOptions{})
 	}
 }
@@ -195,7 +195,7 @@ func (f *farm) run(tb testing.TB, r *release, name string) {
 		ObjectMeta: metav1.ObjectMeta{Namespace: r.namespace, Name: name, Labels: map[string]string{"app": "bench"}},
 		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "main", Image: "registry.test/app"}}},
 	}
-	f.created.mark(name)
+	f.created.recordFirst(name)
 	if err := r.virtual.client.Create(context.WithoutCancel(tb.Context()), pod); err != nil {
 		tb.Error(err)
 	}

@@ -94,7 +94,7 @@ func TestHostTakesShapedPods(t *testing.T) {
 	r.tokensAreGood(t, virtual, host)
 	r.scratchIsSynced(t)
 	r.changesArrive(t, virtual)
-	r.remove(t, virtual)
+	r.deletePod(t, virtual)
 }
 
 // grow gives the node of the farm room, without which no pod on it can grow.
@@ -113,8 +113,8 @@ func (r *release) grow(t *testing.T) {
 	}
 }
 
-// remove deletes a virtual pod and waits until it is gone.
-func (r *release) remove(t *testing.T, pod *corev1.Pod) {
+// deletePod deletes a virtual pod and waits until it is gone.
+func (r *release) deletePod(t *testing.T, pod *corev1.Pod) {
 	t.Helper()
 	if err := r.virtual.client.Delete(t.Context(), pod, client.GracePeriodSeconds(0)); err != nil {
 		t.Fatal(err)
@@ -259,5 +259,5 @@ func TestTenantIsToldWhyAPodCannotRun(t *testing.T) {
 		}
 		return fmt.Errorf("no event among %d says it\n%s", len(list.Items), e.status())
 	})
-	r.remove(t, pod)
+	r.deletePod(t, pod)
 }

@@ -31,8 +31,8 @@ type Rule struct {
 // is a mistake in this package.
 func RuleOf(field reflect.StructField) Rule {
 	rule := Rule{
-		Min:    bound(field, "min"),
-		Max:    bound(field, "max"),
+		Min:    parseBound(field, "min"),
+		Max:    parseBound(field, "max"),
 		Unique: field.Tag.Get("unique") == "true",
 	}
 	if enum := field.Tag.Get("enum"); enum != "" {
@@ -97,8 +97,8 @@ func MapOf(keys []string) string {
 	return "a map; its keys are " + OneOf(keys)
 }
 
-// bound reads a number from a tag.
-func bound(field reflect.StructField, tag string) *int64 {
+// parseBound reads a number from a tag.
+func parseBound(field reflect.StructField, tag string) *int64 {
 	text, found := field.Tag.Lookup(tag)
 	if !found {
 		return nil

@@ -64,14 +64,14 @@ func run(ctx context.Context, kubeconfig, node string, admitted []string) error 
 	namespaces, policies := everywhere.Core().V1().Namespaces(), everywhere.Networking().V1().NetworkPolicies()
 
 	changed := make(chan struct{}, 1)
-	wake := func() {
+	notify := func() {
 		select {
 		case changed <- struct{}{}:
 		default:
 		}
 	}
 	handler := cache.ResourceEventHandlerFuncs{
-		AddFunc: func(any) { wake() }, UpdateFunc: func(any, any) { wake() }, DeleteFunc: func(any) { wake() },
+		AddFunc: func(any) { notify() }, UpdateFunc: func(any, any) { notify() }, DeleteFunc: func(any) { notify() },
 	}
 	for _, informer := range []cache.SharedIndexInformer{pods.Informer(), namespaces.Informer(), policies.Informer()} {
 		if _, err := informer.AddEventHandler(handler); err != nil {
@@ -82,7 +82,7 @@ func run(ctx context.Context, kubeconfig, node string, admitted []string) error 
 	everywhere.Start(ctx.Done())
 	onNode.WaitForCacheSync(ctx.Done())
 	everywhere.WaitForCacheSync(ctx.Done())
-	wake()
+	notify()
 
 	applied := ""
 	for {
@@ -91,7 +91,7 @@ func run(ctx context.Context, kubeconfig, node string, admitted []string) error 
 			return nil
 		case <-changed:
 		}
-		wait(ctx, pause)
+		sleep(ctx, pause)
 		state := netpol.State{Admitted: admitted}
 		state.Pods, _ = pods.Lister().List(apilabels.Everything()) // A cache never fails.
 		state.Namespaces, _ = namespaces.Lister().List(apilabels.Everything())
@@ -102,16 +102,16 @@ func run(ctx context.Context, kubeconfig, node string, admitted []string) error 
 		}
 		if err := apply(ctx, rules); err != nil {
 			fmt.Fprintf(os.Stderr, "netpol: %v\n%s\n", err, rules)
-			wait(ctx, retryPause)
-			wake()
+			sleep(ctx, retryPause)
+			notify()
 			continue
 		}
 		applied = rules
 	}
 }
 
-// wait returns after d, or when the context ends.
-func wait(ctx context.Context, d time.Duration) {
+// sleep returns after d, or when the context ends.
+func sleep(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {

@@ -54,7 +54,7 @@ func (r *reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	if shelf.GetDeletionTimestamp() != nil {
-		return ctrl.Result{}, r.remove(ctx, shelf)
+		return ctrl.Result{}, r.completeDeletion(ctx, shelf)
 	}
 	if controllerutil.AddFinalizer(shelf, finalizer) {
 		return ctrl.Result{}, r.client.Update(ctx, shelf)
@@ -78,8 +78,8 @@ func (r *reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	return ctrl.Result{}, r.client.Status().Update(ctx, shelf)
 }
 
-// remove records the end of a Shelf, and lets it go.
-func (r *reconciler) remove(ctx context.Context, shelf *unstructured.Unstructured) error {
+// completeDeletion records the end of a Shelf, and lets it go.
+func (r *reconciler) completeDeletion(ctx context.Context, shelf *unstructured.Unstructured) error {
 	if !controllerutil.ContainsFinalizer(shelf, finalizer) {
 		return nil
 	}

@@ -68,7 +68,7 @@ func TestGauges(t *testing.T) {
 		t.Errorf("got %v", event)
 	}
 	for path, want := range map[string]int{gaugeRoot: 200, "/openapi/v3": 200, "/openapi/v3" + gaugeRoot: 200, "/apis": 404} {
-		if got, _ := ask(t, newGauges().handler(), path); got != want {
+		if got, _ := getPath(t, newGauges().handler(), path); got != want {
 			t.Errorf("%s: got %d, want %d", path, got, want)
 		}
 	}

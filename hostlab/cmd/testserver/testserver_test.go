@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// ask gets a path of a handler and returns the status and the body.
-func ask(t *testing.T, h http.Handler, path string) (int, string) {
+// getPath gets a path of a handler and returns the status and the body.
+func getPath(t *testing.T, h http.Handler, path string) (int, string) {
 	t.Helper()
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
@@ -64,7 +64,7 @@ func TestHandler(t *testing.T) {
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			status, body := ask(t, h, tc.path)
+			status, body := getPath(t, h, tc.path)
 			if status != tc.status || !strings.Contains(body, tc.body) {
 				t.Errorf("%s\n%s: %d %q, want %d %q", tc.reason, tc.path, status, body, tc.status, tc.body)
 			}
@@ -79,7 +79,7 @@ func TestFail(t *testing.T) {
 		path string
 		want int
 	}{{"/readyz", 200}, {"/fail", 200}, {"/readyz", 500}, {"/healthz", 500}, {"/hostname", 200}} {
-		if status, _ := ask(t, h, step.path); status != step.want {
+		if status, _ := getPath(t, h, step.path); status != step.want {
 			t.Errorf("%s: %d, want %d", step.path, status, step.want)
 		}
 	}
@@ -107,13 +107,13 @@ func TestAskAPI(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if status, body := ask(t, handler(dir), "/api?path=/version"); status != 200 || body != "this is /version" {
+	if status, body := getPath(t, handler(dir), "/api?path=/version"); status != 200 || body != "this is /version" {
 		t.Errorf("/api: %d %q, want the API server's answer", status, body)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "token"), []byte("wrong"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if status, body := ask(t, handler(dir), "/api?path=/version"); status != 500 || !strings.Contains(body, "401") {
+	if status, body := getPath(t, handler(dir), "/api?path=/version"); status != 500 || !strings.Contains(body, "401") {
 		t.Errorf("/api with a wrong token: %d %q, want the refusal", status, body)
 	}
 }

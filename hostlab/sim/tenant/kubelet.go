@@ -68,7 +68,7 @@ func (f *Fleet) reconcilePod(ctx context.Context, pod *corev1.Pod) error {
 	case pod.DeletionTimestamp != nil:
 		return f.end(ctx, pod, replica)
 	case pod.Spec.NodeName == "":
-		return f.bind(ctx, pod)
+		return f.bindPod(ctx, pod)
 	case replica != nil && !replica.isGone():
 		return f.setReady(ctx, pod, f.readiness(replica))
 	case f.isNameTaken(pod):
@@ -107,7 +107,7 @@ func (f *Fleet) isNameTaken(pod *corev1.Pod) bool {
 	return slices.ContainsFunc(f.Replicas(), func(r *Replica) bool { return r.Pod == pod.Name && r.UID != pod.UID })
 }
 
-func (f *Fleet) bind(ctx context.Context, pod *corev1.Pod) error {
+func (f *Fleet) bindPod(ctx context.Context, pod *corev1.Pod) error {
 	binding := &corev1.Binding{
 		ObjectMeta: metav1.ObjectMeta{Name: pod.Name, UID: pod.UID},
 		Target:     corev1.ObjectReference{Kind: "Node", Name: fleetNode},

@@ -231,8 +231,8 @@ func (w *world) report(rates ...float64) {
 	}
 }
 
-// look decides once, after a period, and checks the number of replicas.
-func (w *world) look(reason string, want int) {
+// decideOnce decides once, after a period, and checks the number of replicas.
+func (w *world) decideOnce(reason string, want int) {
 	w.t.Helper()
 	w.clock.Step(Period)
 	if err := w.term.decide(w.t.Context()); err != nil {
@@ -248,17 +248,17 @@ func TestScale(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, Limits{Min: 1, Max: 3, Target: 20, Down: 45 * time.Second})
 	w.report(100)
-	w.look("a report from before the term may be old", 1)
+	w.decideOnce("a report from before the term may be old", 1)
 	w.report(50)
-	w.look("50 requests per second need three", 3)
+	w.decideOnce("50 requests per second need three", 3)
 	w.report(20, 18)
-	w.look("the third has reported nothing, and counts as busy", 3)
+	w.decideOnce("the third has reported nothing, and counts as busy", 3)
 	w.report(5, 5, 1)
-	w.look("the window has just begun", 3)
+	w.decideOnce("the window has just begun", 3)
 	w.report(5, 5, 1)
-	w.look("the window goes on", 3)
+	w.decideOnce("the window goes on", 3)
 	w.report(5, 5, 1)
-	w.look("one is enough since the window has begun", 1)
+	w.decideOnce("one is enough since the window has begun", 1)
 	if diff := cmp.Diff([]string{
 		`scale [{"op":"test","path":"/spec/replicas","value":1},{"op":"replace","path":"/spec/replicas","value":3}]`,
 		`scale [{"op":"test","path":"/spec/replicas","value":3},{"op":"replace","path":"/spec/replicas","value":1}]`,
@@ -279,28 +279,28 @@ func TestNewTerm(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, Limits{Min: 1, Max: 3, Target: 20, Down: 20 * time.Second})
 	w.report(0)
-	w.look("begin", 1)
+	w.decideOnce("begin", 1)
 	w.report(50)
-	w.look("three are needed", 3)
+	w.decideOnce("three are needed", 3)
 	w.report(0, 0, 0)
 	w.begin()
-	w.look("all reports may be old", 3)
+	w.decideOnce("all reports may be old", 3)
 	w.report(0, 0, 0)
-	w.look("the window has begun with the term", 3)
+	w.decideOnce("the window has begun with the term", 3)
 	w.report(0, 0, 0)
-	w.look("the window is over", 1)
+	w.decideOnce("the window is over", 1)
 }
 
 // TestSilence stops the reports. Their last rates count for a while.
 func TestSilence(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, Limits{Min: 1, Max: 5, Target: 20})
-	w.look("nobody has reported yet", 1)
+	w.decideOnce("nobody has reported yet", 1)
 	w.report(90)
-	w.look("one that is new counts at once", 5)
-	w.look("it was 15 s ago", 5)
-	w.look("it was 30 s ago", 5)
-	w.look("too old: all are silent, and nobody knows", 5)
+	w.decideOnce("one that is new counts at once", 5)
+	w.decideOnce("it was 15 s ago", 5)
+	w.decideOnce("it was 30 s ago", 5)
+	w.decideOnce("too old: all are silent, and nobody knows", 5)
 	if details := w.scaler.Checks()[0].Details; !slices.Contains(details, "5 replicas have reported no rate in the last 30s") {
 		t.Errorf("/syncz does not tell that replicas are silent: %q", details)
 	}
@@ -310,11 +310,11 @@ func TestSilence(t *testing.T) {
 func TestBounds(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, Limits{Min: 2, Max: 3, Target: 20, Up: time.Hour, Down: time.Hour})
-	w.look("too few", 2)
+	w.decideOnce("too few", 2)
 	w.scaleByHand(9)
-	w.look("too many", 3)
+	w.decideOnce("too many", 3)
 	w.scaleByHand(0)
-	w.look("asleep", 0)
+	w.decideOnce("asleep", 0)
 }
 
 // TestErrorAtZeroReplicas lets a request to the store fail, and scales the workload to 0. The failure is over then.
@@ -327,7 +327,7 @@ func TestErrorAtZeroReplicas(t *testing.T) {
 		t.Fatalf("the store fails: got error %v and check %+v", err, w.scaler.Checks()[0])
 	}
 	w.scaleByHand(0)
-	w.look("asleep", 0)
+	w.decideOnce("asleep", 0)
 	if check := w.scaler.Checks()[0]; !check.Healthy {
 		t.Errorf("the store responds again: got check %+v, want a healthy one", check)
 	}
@@ -350,7 +350,7 @@ func (w *world) scaleByHand(replicas int32) {
 func TestStaleNumber(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, Limits{Min: 1, Max: 5, Target: 20})
-	w.look("begin", 1)
+	w.decideOnce("begin", 1)
 	w.scaler.Replicas = func() ([]string, bool) { return []string{"shop-0"}, true }
 	w.scaleByHand(2)
 	w.report(90)

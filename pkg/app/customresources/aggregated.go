@@ -231,7 +231,7 @@ func (c *Controller) findAggregated(ctx context.Context, k kind, virtual *apiext
 	case away && isFromAPI(virtual):
 		return nil, &refusedError{err} // The next look is soon enough.
 	case refused && isFromAPI(virtual):
-		c.drop(k.resource)
+		c.stopSyncing(k.resource)
 		return nil, err
 	}
 	return nil, c.endKind(ctx, k, virtual, err)

@@ -73,7 +73,7 @@ func (c *Controller) reconcile(ctx context.Context, resource string) error {
 	case !hostSynced || !virtualSynced:
 		return nil
 	case virtual != nil && !custom.IsCopy(virtual):
-		c.drop(resource)
+		c.stopSyncing(resource)
 		return &refusedError{errTenantsDefinition}
 	case host == nil:
 		var err error
@@ -83,7 +83,7 @@ func (c *Controller) reconcile(ctx context.Context, resource string) error {
 	}
 	wanted, err := custom.NewDefinition(host, virtual, k.wanted)
 	if err != nil {
-		c.drop(resource)
+		c.stopSyncing(resource)
 		return &refusedError{err}
 	}
 	if virtual != nil && !custom.HasSameNames(virtual, wanted.Copy) {
@@ -99,7 +99,7 @@ func (c *Controller) reconcile(ctx context.Context, resource string) error {
 // startIfServed starts the sync of a kind once both API servers serve it.
 func (c *Controller) startIfServed(k kind, host, virtual *apiextensionsv1.CustomResourceDefinition, version string) error {
 	if !custom.IsServed(virtual) || !custom.IsServed(host) {
-		c.drop(k.resource)
+		c.stopSyncing(k.resource)
 		return &refusedError{errNotServed}
 	}
 	return c.start(k, host, virtual, version)
@@ -107,7 +107,7 @@ func (c *Controller) startIfServed(k kind, host, virtual *apiextensionsv1.Custom
 
 // endKind stops syncing a kind that the host no longer has, and returns cause as a refusal.
 func (c *Controller) endKind(ctx context.Context, k kind, virtual *apiextensionsv1.CustomResourceDefinition, cause error) error {
-	c.drop(k.resource)
+	c.stopSyncing(k.resource)
 	if err := c.deleteCopy(ctx, k, virtual); err != nil {
 		return err
 	}
@@ -117,7 +117,7 @@ func (c *Controller) endKind(ctx context.Context, k kind, virtual *apiextensions
 // replace deletes the copy of a definition that was made again on the host with another kind or
 // scope. The watch then shows that there is none. It refuses this for objects of the tenant.
 func (c *Controller) replace(ctx context.Context, k kind, host, virtual, wanted *apiextensionsv1.CustomResourceDefinition) error {
-	c.drop(k.resource)
+	c.stopSyncing(k.resource)
 	if k.fromHost == nil {
 		return &refusedError{fmt.Errorf("on the host it now has the kind %s and the scope %s, and the tenant's objects have %s and %s; "+
 			"set %s.enabled to false, let the tenant delete the definition with its objects, and set it to true again",
@@ -156,7 +156,7 @@ func (c *Controller) write(ctx context.Context, virtual, wanted *apiextensionsv1
 		return false, nil
 	}
 	if !apiequality.Semantic.DeepEqual(after.Spec, virtual.Spec) {
-		c.drop(virtual.Name)
+		c.stopSyncing(virtual.Name)
 	}
 	written, err := c.Virtual.ApiextensionsV1().CustomResourceDefinitions().Update(ctx, after, metav1.UpdateOptions{})
 	if err != nil {
@@ -203,7 +203,7 @@ func (c *Controller) start(k kind, host, virtual *apiextensionsv1.CustomResource
 		HasStatus: custom.HasStatus(virtual, version),
 	}
 	all, err := c.newKinds(k, o, virtual)
-	c.drop(k.resource)
+	c.stopSyncing(k.resource)
 	if err != nil {
 		return &refusedError{err}
 	}
@@ -211,7 +211,7 @@ func (c *Controller) start(k kind, host, virtual *apiextensionsv1.CustomResource
 	for _, kind := range all {
 		if err := c.Engine.Add(kind); err != nil {
 			c.running[k.resource] = added
-			c.drop(k.resource)
+			c.stopSyncing(k.resource)
 			return fmt.Errorf("cannot sync %s: %w", kind.Name(), err)
 		}
 		added.names = append(added.names, kind.Name())
@@ -243,8 +243,8 @@ func (c *Controller) newKinds(k kind, o kinds.CustomOptions, virtual *apiextensi
 	return all, nil
 }
 
-// drop stops syncing the objects of a kind.
-func (c *Controller) drop(resource string) {
+// stopSyncing stops syncing the objects of a kind.
+func (c *Controller) stopSyncing(resource string) {
 	for _, name := range slices.Backward(c.running[resource].names) {
 		c.Engine.Drop(name)
 	}

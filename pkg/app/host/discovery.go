@@ -218,7 +218,7 @@ type answers struct {
 func (d *Discovery) attempt(ctx context.Context, holder *Holder) (*Facts, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	seen, err := d.ask(ctx)
+	seen, err := d.readFacts(ctx)
 	if err != nil {
 		return nil, d.checkAnchor(ctx, err)
 	}
@@ -260,8 +260,8 @@ func (d *Discovery) checkAnchor(ctx context.Context, cause error) error {
 	return cause
 }
 
-// ask reads all facts from the host in parallel.
-func (d *Discovery) ask(ctx context.Context) (*answers, error) {
+// readFacts reads all facts from the host in parallel.
+func (d *Discovery) readFacts(ctx context.Context) (*answers, error) {
 	seen := &answers{}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() (err error) { seen.anchor, err = d.getAnchor(ctx); return })

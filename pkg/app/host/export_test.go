@@ -57,7 +57,7 @@ func newTokenWorld(t *testing.T) *tokenWorld {
 	return w
 }
 
-func (w *tokenWorld) source() *AccountToken {
+func (w *tokenWorld) newToken() *AccountToken {
 	return &AccountToken{Virtual: w.client, Namespace: "kube-system", Name: "deployer", ClusterRole: "edit", Clock: w.clock}
 }
 
@@ -99,7 +99,7 @@ func TestKubeconfigWithToken(t *testing.T) {
 		t.Fatal(err)
 	}
 	k := &KubeconfigSecret{
-		Name: "ci", Bundle: bundle, Server: "https://shop.example.com", Context: "shop", Clock: w.clock, Token: w.source(),
+		Name: "ci", Bundle: bundle, Server: "https://shop.example.com", Context: "shop", Clock: w.clock, Token: w.newToken(),
 	}
 	current := walk(t, k, []exportStep{
 		{"The first start writes it.", func(*corev1.Secret) {}, true},
@@ -142,7 +142,7 @@ func TestArgoCDSecret(t *testing.T) {
 	}
 	a := &ArgoCDSecret{
 		Name: "sublet.tenant-shop.shop", Labels: map[string]string{"env": "dev", argoCDLabel: "mine"}, Bundle: bundle,
-		Server: "https://shop.tenant-shop.svc", Cluster: "tenant-shop/shop", Token: w.source(),
+		Server: "https://shop.tenant-shop.svc", Cluster: "tenant-shop/shop", Token: w.newToken(),
 	}
 	current := walk(t, a, []exportStep{
 		{"The first start writes it.", func(*corev1.Secret) {}, true},
@@ -184,7 +184,7 @@ func TestTokenNotReady(t *testing.T) {
 	w.client.PrependReactor("*", "*", func(clienttesting.Action) (bool, runtime.Object, error) {
 		return true, nil, fmt.Errorf("starting")
 	})
-	if _, _, err := (&ArgoCDSecret{Bundle: newBundle(t, w.clock.Now()), Token: w.source()}).Want(t.Context(), nil); err == nil {
+	if _, _, err := (&ArgoCDSecret{Bundle: newBundle(t, w.clock.Now()), Token: w.newToken()}).Want(t.Context(), nil); err == nil {
 		t.Error("there is a Secret without a token")
 	}
 }

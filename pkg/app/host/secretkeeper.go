@@ -94,7 +94,7 @@ func (k *SecretKeeper) Run(ctx context.Context) error {
 	secrets := &singleWatch[*corev1.Secret]{
 		reader: k.Client.CoreV1().Secrets(k.Namespace), name: k.Name, clock: k.Clock, failed: k.recordError,
 		changed: func(current *corev1.Secret) error {
-			k.show(current)
+			k.recordShown(current)
 			signal()
 			return nil
 		},
@@ -235,8 +235,8 @@ func (k *SecretKeeper) getCurrent() (current *corev1.Secret, shown int) {
 	return k.current, k.shown
 }
 
-// show records what the watch shows.
-func (k *SecretKeeper) show(current *corev1.Secret) {
+// recordShown records what the watch shows.
+func (k *SecretKeeper) recordShown(current *corev1.Secret) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.current = current

@@ -127,7 +127,7 @@ func TestKeeperWaitsForHolder(t *testing.T) {
 		Client: client, Namespace: shop().Namespace, Name: "shop-certs", Holder: holder,
 		Desired: &CertsSecret{Name: "shop-certs"}, Clock: clock.RealClock{},
 	}
-	keeper.show(nil)
+	keeper.recordShown(nil)
 	if _, err := keeper.ensure(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -209,7 +209,7 @@ func TestSecretOfChart(t *testing.T) {
 		Desired: &CertsSecret{Name: "ci", Data: map[string][]byte{"key": []byte("value")}}, Clock: clock.RealClock{},
 	}
 	eventually(t, "the holder leads", func() bool { return holder.MayLead() == nil })
-	keeper.show(nil)
+	keeper.recordShown(nil)
 	if _, err := keeper.ensure(t.Context()); err == nil || !strings.Contains(err.Error(), "build/ci does not exist") {
 		t.Errorf("a Secret that the chart did not create: %v", err)
 	}
@@ -219,7 +219,7 @@ func TestSecretOfChart(t *testing.T) {
 		t.Fatal(err)
 	}
 	keeper.Desired = fixedSecret{Data: map[string][]byte{"key": []byte("value")}}
-	keeper.show(secret)
+	keeper.observe(secret)
 	if _, err := keeper.ensure(t.Context()); err != nil {
 		t.Fatal(err)
 	}

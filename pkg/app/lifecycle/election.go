@@ -215,8 +215,8 @@ func (a *attempt) begin() bool {
 	return a.started
 }
 
-// close prevents the term from starting later, and reports whether it has already started.
-func (a *attempt) close() bool {
+// preventStart prevents the term from starting later, and reports whether it has already started.
+func (a *attempt) preventStart() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.closed = true
@@ -232,7 +232,7 @@ func (e *Election) runTerm(ctx context.Context, parts []Part, current *term) err
 	defer release()
 	try := &attempt{result: make(chan error, 1)}
 	giveUp := func() {
-		if !try.close() {
+		if !try.preventStart() {
 			release()
 		}
 	}
@@ -263,7 +263,7 @@ func (e *Election) runTerm(ctx context.Context, parts []Part, current *term) err
 // awaitStop waits until no part runs after an attempt. It returns the error of the term. A current
 // term whose attempt has not started it loses the lease.
 func (e *Election) awaitStop(try *attempt, current *term) error {
-	if try.close() {
+	if try.preventStart() {
 		return <-try.result
 	}
 	e.clearAlone()

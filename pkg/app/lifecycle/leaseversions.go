@@ -24,8 +24,8 @@ func (v *leaseVersions) Leases(namespace string) coordinationclient.LeaseInterfa
 	return &versionedLease{v.LeasesGetter.Leases(namespace), v}
 }
 
-// last returns the resource version of the last read lease.
-func (v *leaseVersions) last() string {
+// lastRead returns the resource version of the last read lease.
+func (v *leaseVersions) lastRead() string {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.version

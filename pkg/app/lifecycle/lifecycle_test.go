@@ -17,7 +17,7 @@ type journal struct {
 	lines []string
 }
 
-func (j *journal) note(line string) {
+func (j *journal) record(line string) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.lines = append(j.lines, line)
@@ -27,10 +27,10 @@ func (j *journal) note(line string) {
 func (j *journal) steady(name string) Part {
 	ready := make(chan struct{})
 	return Part{Name: name, Ready: ready, Run: func(ctx context.Context) error {
-		j.note("start " + name)
+		j.record("start " + name)
 		close(ready)
 		<-ctx.Done()
-		j.note("stop " + name)
+		j.record("stop " + name)
 		return nil
 	}}
 }

@@ -58,7 +58,7 @@ func (l *observedLock) isHeld() bool {
 // is the time until the lease expires, if nobody renews it.
 func (l *observedLock) observe(ctx context.Context) (pause time.Duration, vacant bool) {
 	record, _, err := l.Interface.Get(ctx)
-	version := l.versions.last()
+	version := l.versions.lastRead()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
@@ -89,7 +89,7 @@ func (l *observedLock) Get(ctx context.Context) (*resourcelock.LeaderElectionRec
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.expired != "" && l.expired == l.versions.last() {
+	if l.expired != "" && l.expired == l.versions.lastRead() {
 		free := *record
 		free.HolderIdentity = ""
 		record = &free

@@ -63,8 +63,8 @@ func quota(hard, used string) *corev1.ResourceQuota {
 	}
 }
 
-// shown returns what the tenant sees.
-func (w *world) shown(t *testing.T) map[string]string {
+// listMirrored returns what the tenant sees.
+func (w *world) listMirrored(t *testing.T) map[string]string {
 	t.Helper()
 	object, err := w.client.CoreV1().ConfigMaps(metav1.NamespaceSystem).Get(t.Context(), Name, metav1.GetOptions{})
 	if err != nil {
@@ -89,7 +89,7 @@ func TestMirror(t *testing.T) {
 		"limitRange":    "- defaultRequest:\n    cpu: 10m\n  type: Container\n",
 		"copies":        "configmaps:\n  bytes: 2Ki\n  count: 3\n  maxBytes: 64Mi\n  maxCount: 1000\n",
 	}
-	if diff := cmp.Diff(want, w.shown(t)); diff != "" {
+	if diff := cmp.Diff(want, w.listMirrored(t)); diff != "" {
 		t.Errorf("what the tenant sees (-want +got):\n%s", diff)
 	}
 	add(t, w.quotas, quota("30", "13"))
@@ -98,7 +98,7 @@ func TestMirror(t *testing.T) {
 	add(t, w.quotas, wider)
 	w.mustSync(t)
 	want["resourceQuota"] = "pods:\n  hard: \"30\"\n  used: \"13\"\n"
-	if diff := cmp.Diff(want, w.shown(t)); diff != "" {
+	if diff := cmp.Diff(want, w.listMirrored(t)); diff != "" {
 		t.Errorf("what the tenant sees with a raised quota, and another one that has more room (-want +got):\n%s", diff)
 	}
 }
@@ -109,7 +109,7 @@ func TestMirrorWithoutQuotas(t *testing.T) {
 	w := newWorld(t)
 	w.Quotas, w.LimitRanges = nil, nil
 	w.mustSync(t)
-	if got := w.shown(t); got["resourceQuota"] != "{}\n" || got["limitRange"] != "[]\n" || got["copies"] == "{}\n" {
+	if got := w.listMirrored(t); got["resourceQuota"] != "{}\n" || got["limitRange"] != "[]\n" || got["copies"] == "{}\n" {
 		t.Errorf("the tenant sees %v", got)
 	}
 }
@@ -118,7 +118,7 @@ func TestMirrorIsPutRight(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.mustSync(t)
-	want := w.shown(t)
+	want := w.listMirrored(t)
 	client := w.client.CoreV1().ConfigMaps(metav1.NamespaceSystem)
 	for _, change := range []func() error{
 		func() error {
@@ -134,7 +134,7 @@ func TestMirrorIsPutRight(t *testing.T) {
 		}
 		w.clock.Step(recheck)
 		w.mustSync(t)
-		if diff := cmp.Diff(want, w.shown(t)); diff != "" {
+		if diff := cmp.Diff(want, w.listMirrored(t)); diff != "" {
 			t.Errorf("a minute after the tenant's change (-want +got):\n%s", diff)
 		}
 	}

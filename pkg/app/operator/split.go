@@ -31,8 +31,8 @@ const (
 // starts with a TLS handshake. It returns when the listener is closed. It retries after errors that
 // pass, such as too many open files.
 func split(ctx context.Context, listener net.Listener, secure, plain *queue) error {
-	defer secure.close()
-	defer plain.close()
+	defer secure.closeOnce()
+	defer plain.closeOnce()
 	var silent silentConns
 	pause := time.Duration(0)
 	for {
@@ -54,7 +54,7 @@ func split(ctx context.Context, listener net.Listener, secure, plain *queue) err
 		}
 		pause = 0
 		silent.add(conn)
-		go assign(conn, secure, plain, func() { silent.remove(conn) })
+		go routeConn(conn, secure, plain, func() { silent.removeConn(conn) })
 	}
 }
 
@@ -85,16 +85,16 @@ func (s *silentConns) add(conn net.Conn) {
 	s.conns = append(s.conns, conn)
 }
 
-// remove removes a connection that has sent a byte or was closed.
-func (s *silentConns) remove(conn net.Conn) {
+// removeConn removes a connection that has sent a byte or was closed.
+func (s *silentConns) removeConn(conn net.Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.conns = slices.DeleteFunc(s.conns, func(c net.Conn) bool { return c == conn })
 }
 
-// assign reads the first byte of a connection and passes the connection to a listener. It calls
+// routeConn reads the first byte of a connection and passes the connection to a listener. It calls
 // decided once the read has ended.
-func assign(conn net.Conn, secure, plain *queue, decided func()) {
+func routeConn(conn net.Conn, secure, plain *queue, decided func()) {
 	first := make([]byte, 1)
 	_ = conn.SetReadDeadline(time.Now().Add(firstByteTimeout))
 	_, err := io.ReadFull(conn, first)
@@ -152,11 +152,11 @@ func (q *queue) Accept() (net.Conn, error) {
 
 // Close implements net.Listener.
 func (q *queue) Close() error {
-	q.close()
+	q.closeOnce()
 	return nil
 }
 
-func (q *queue) close() { q.once.Do(func() { close(q.done) }) }
+func (q *queue) closeOnce() { q.once.Do(func() { close(q.done) }) }
 
 // Addr implements net.Listener.
 func (q *queue) Addr() net.Addr { return q.address }

@@ -58,7 +58,7 @@ func TestSplitFails(t *testing.T) {
 						t.Fatalf("%s Got %v", tc.reason, err)
 					}
 					_ = conn.Close()
-					listener.close()
+					listener.closeOnce()
 				}
 				if err := <-done; !errors.Is(err, tc.want) {
 					t.Errorf("%s Got %v, want %v", tc.reason, err, tc.want)

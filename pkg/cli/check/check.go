@@ -101,7 +101,7 @@ func (o *options) run(ctx context.Context, env *host.Env, name string, named boo
 	if err = errors.Join(err, ctx.Err()); err != nil {
 		return err
 	}
-	if err := o.show(env, name, results); err != nil {
+	if err := o.printResults(env, name, results); err != nil {
 		return err
 	}
 	return exitError(results)
@@ -151,8 +151,8 @@ func (o *options) checkAll(ctx context.Context, env *host.Env, h *host.Host, nam
 	return results, nil
 }
 
-// show prints the results.
-func (o *options) show(env *host.Env, name string, results []result) error {
+// printResults prints the results.
+func (o *options) printResults(env *host.Env, name string, results []result) error {
 	if !o.IsTable() {
 		checks := make([]any, 0, len(results))
 		for _, r := range results {

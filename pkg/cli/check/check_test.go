@@ -74,9 +74,9 @@ func newTarget(t *testing.T, g given) *target {
 	}
 	dynamic := dynamicfake.NewSimpleDynamicClient(runtime.NewScheme())
 	for resourceName, err := range g.refused {
-		refuse := func(clienttesting.Action) (bool, runtime.Object, error) { return true, nil, err }
-		client.PrependReactor("create", resourceName, refuse)
-		dynamic.PrependReactor("create", resourceName, refuse)
+		refuseCreate := func(clienttesting.Action) (bool, runtime.Object, error) { return true, nil, err }
+		client.PrependReactor("create", resourceName, refuseCreate)
+		dynamic.PrependReactor("create", resourceName, refuseCreate)
 	}
 	client.PrependReactor("create", "selfsubjectaccessreviews", func(action clienttesting.Action) (bool, runtime.Object, error) {
 		review := action.(clienttesting.CreateAction).GetObject().(*authorizationv1.SelfSubjectAccessReview).DeepCopy()
@@ -198,7 +198,7 @@ func TestChecks(t *testing.T) {
 	t.Parallel()
 	none, fast := "", "fast"
 	denied := func(permissions ...string) given { return given{denied: permissions} }
-	with := func(objects ...runtime.Object) given { return given{objects: objects} }
+	withObjects := func(objects ...runtime.Object) given { return given{objects: objects} }
 	for _, c := range []struct {
 		reason       string
 		host         given
@@ -210,7 +210,7 @@ func TestChecks(t *testing.T) {
 		{"a version of a vendor", given{version: "v1.31.1+k3s1"}, inContext(t, (*target).checkVersion), passed, "k3s1"},
 		{"all kinds", given{}, inContext(t, (*target).checkAPIs), passed, "all 2 kinds"},
 		{"a kind is missing", given{lacks: "apps/v1"}, inContext(t, (*target).checkAPIs), failed, "apps/v1 StatefulSet"},
-		{"namespace", with(namespaceWith(nil)), inContext(t, (*target).checkNamespace), passed, "exists"},
+		{"namespace", withObjects(namespaceWith(nil)), inContext(t, (*target).checkNamespace), passed, "exists"},
 		{"namespace to create", given{}, inContext(t, (*target).checkNamespace), passed, "creates it"},
 		{"namespace that the user may not create", denied("create namespaces"), inContext(t, (*target).checkNamespace), failed, "may not create it"},
 		{"namespace that the user may not get", denied("get namespaces"), inContext(t, (*target).checkNamespace), skipped, "may not look"},
@@ -231,19 +231,19 @@ func TestChecks(t *testing.T) {
 		{"OpenShift refuses", given{refused: map[string]error{"pods": forbidden("pods", "unable to validate against any security context constraint")}}, inContext(t, (*target).checkPods), failed, "podSecurityContext to null"},
 		{"pod security refuses", given{refused: map[string]error{"pods": forbidden("pods", `violates PodSecurity "restricted"`)}}, inContext(t, (*target).checkPods), failed, "security contexts"},
 		{"the user may not create pods", given{refused: map[string]error{"pods": forbidden("pods", `User "a" cannot create resource "pods"`)}}, inContext(t, (*target).checkPods), skipped, "may not create pods"},
-		{"no level", with(namespaceWith(nil)), inContext(t, (*target).checkPodSecurity), warned, "kubectl label namespace tenant"},
-		{"restricted", with(namespaceWith(map[string]string{enforceLabel: "restricted"})), inContext(t, (*target).checkPodSecurity), warned, "policies.podSecurityStandard"},
-		{"baseline", with(namespaceWith(map[string]string{enforceLabel: "baseline"})), inContext(t, (*target).checkPodSecurity), passed, "baseline"},
+		{"no level", withObjects(namespaceWith(nil)), inContext(t, (*target).checkPodSecurity), warned, "kubectl label namespace tenant"},
+		{"restricted", withObjects(namespaceWith(map[string]string{enforceLabel: "restricted"})), inContext(t, (*target).checkPodSecurity), warned, "policies.podSecurityStandard"},
+		{"baseline", withObjects(namespaceWith(map[string]string{enforceLabel: "baseline"})), inContext(t, (*target).checkPodSecurity), passed, "baseline"},
 		{"no quota", given{}, inContext(t, (*target).checkQuota), passed, "0 quotas"},
-		{"quota", with(quota("8", "10")), inContext(t, (*target).checkQuota), passed, "1 quotas"},
-		{"quota that is used up", with(quota("9", "10")), inContext(t, (*target).checkQuota), warned, "9 of 10"},
+		{"quota", withObjects(quota("8", "10")), inContext(t, (*target).checkQuota), passed, "1 quotas"},
+		{"quota that is used up", withObjects(quota("9", "10")), inContext(t, (*target).checkQuota), warned, "9 of 10"},
 		{"a claim without a default class", given{claim: &none}, inContext(t, (*target).checkStorage), failed, "volumeClaim.storageClass"},
 		{"a claim with a default class", given{claim: &none, objects: []runtime.Object{class("std", "true")}}, inContext(t, (*target).checkStorage), passed, "std"},
 		{"a claim with a class that is missing", given{claim: &fast, objects: []runtime.Object{class("std", "true")}}, inContext(t, (*target).checkStorage), failed, "Use one of: std"},
-		{"no claim and no default class", with(class("std", "false")), inContext(t, (*target).checkStorage), warned, "stay pending"},
+		{"no claim and no default class", withObjects(class("std", "false")), inContext(t, (*target).checkStorage), warned, "stay pending"},
 		{"classes that the user may not list", denied("list storageclasses"), inContext(t, (*target).checkStorage), skipped, "may not list"},
-		{"dns", with(dns(true)...), inContext(t, (*target).checkDNS), passed, "1 ready endpoints"},
-		{"dns without pods", with(dns(false)...), inContext(t, (*target).checkDNS), failed, "no ready endpoint"},
+		{"dns", withObjects(dns(true)...), inContext(t, (*target).checkDNS), passed, "1 ready endpoints"},
+		{"dns without pods", withObjects(dns(false)...), inContext(t, (*target).checkDNS), failed, "no ready endpoint"},
 		{"no dns", given{}, inContext(t, (*target).checkDNS), warned, "no DNS Service"},
 		{"an image without --pull", given{}, inContext(t, (*target).checkImage), skipped, "--pull"},
 		{"an image that is there", given{installed: true, objects: []runtime.Object{controlPlanePod("")}}, inContext(t, (*target).checkImage), passed, "has pulled"},

@@ -88,7 +88,7 @@ func redactPod(spec *corev1.PodSpec) {
 				}
 			}
 			if container.Name != "sublet" {
-				container.Args, container.Command = hide(container.Args), hide(container.Command)
+				container.Args, container.Command = redactList(container.Args), redactList(container.Command)
 			}
 			container.Lifecycle, container.LivenessProbe, container.ReadinessProbe, container.StartupProbe = nil, nil, nil, nil
 		}
@@ -116,8 +116,8 @@ func redactState(status *corev1.ContainerStatus) {
 	}
 }
 
-// hide replaces each text of a list, so that only their number is known.
-func hide(list []string) []string {
+// redactList replaces each text of a list, so that only their number is known.
+func redactList(list []string) []string {
 	hidden := slices.Clone(list)
 	for i := range hidden {
 		hidden[i] = redacted

@@ -41,14 +41,14 @@ func Follow(ctx context.Context, env *host.Env, name, namespace string, timeout 
 	for ctx.Err() == nil {
 		h, err := env.HostOf(name)
 		if err == nil {
-			err = f.follow(ctx, h)
+			err = f.listAndWatch(ctx, h)
 		}
 		if err == nil {
 			continue
 		}
 		f.clusters = []release.Cluster{Failed(name, err, timeout)}
 		f.send(ctx, err)
-		wait(ctx, retryInterval)
+		sleep(ctx, retryInterval)
 	}
 }
 
@@ -60,8 +60,8 @@ type follower struct {
 	clusters        []release.Cluster
 }
 
-// wait returns after d, or when ctx ends.
-func wait(ctx context.Context, d time.Duration) {
+// sleep returns after d, or when ctx ends.
+func sleep(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
@@ -91,8 +91,8 @@ func (f *follower) list(ctx context.Context, h *host.Host) (version string, err 
 	return version, nil
 }
 
-// follow lists and watches. It returns nil if the host has to be listed again.
-func (f *follower) follow(ctx context.Context, h *host.Host) error {
+// listAndWatch lists and watches. It returns nil if the host has to be listed again.
+func (f *follower) listAndWatch(ctx context.Context, h *host.Host) error {
 	version, err := f.list(ctx, h)
 	if err != nil {
 		return err

@@ -57,16 +57,16 @@ func (c *streamConn) Close() error {
 	return nil
 }
 
-// ending is why a connection ends.
-type ending string
+// endReason is why a connection ends.
+type endReason string
 
 const (
-	endedByFailure ending = "failure"
-	endedByClient  ending = "client"
+	endedByFailure endReason = "failure"
+	endedByClient  endReason = "client"
 )
 
 // end closes the streams and releases the session.
-func (c *streamConn) end(how ending) {
+func (c *streamConn) end(how endReason) {
 	c.closing.Do(func() {
 		_ = c.data.Close()
 		_ = c.data.Reset()

@@ -82,8 +82,8 @@ func echo(stream io.ReadWriteCloser, number int) {
 	}
 }
 
-// drop closes all sessions, as at the restart of an API server. It returns their number.
-func (k *kubelet) drop() int {
+// closeSessions closes all sessions, as at the restart of an API server. It returns their number.
+func (k *kubelet) closeSessions() int {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, session := range k.sessions {
@@ -104,7 +104,7 @@ func newForwarder(t *testing.T, k *kubelet) *forward.Forwarder {
 	t.Helper()
 	server := httptest.NewServer(k)
 	t.Cleanup(func() {
-		k.drop()
+		k.closeSessions()
 		server.Close()
 	})
 	config := &rest.Config{Host: server.URL}
@@ -118,8 +118,8 @@ func newForwarder(t *testing.T, k *kubelet) *forward.Forwarder {
 	}
 }
 
-// ask sends a line and returns the answer.
-func ask(conn net.Conn, line string) (string, error) {
+// sendLine sends a line and returns the answer.
+func sendLine(conn net.Conn, line string) (string, error) {
 	if _, err := fmt.Fprintln(conn, line); err != nil {
 		return "", err
 	}
@@ -140,7 +140,7 @@ func TestReconnect(t *testing.T) {
 	served := make(chan error)
 	go func() { served <- forwarder.Serve(ctx, listener) }()
 	for round := range 3 {
-		dropped := k.drop()
+		dropped := k.closeSessions()
 		for range 2 {
 			if err := dialAndAsk(listener.Addr().String(), dropped); err != nil {
 				t.Fatalf("round %d: %v", round, err)
@@ -178,7 +178,7 @@ func dialOnce(address string) (string, error) {
 	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
 		return "", err
 	}
-	return ask(conn, "hello")
+	return sendLine(conn, "hello")
 }
 
 // TestReplacedPod closes a connection to a pod that is gone, whose session stays open. The next one
@@ -192,7 +192,7 @@ func TestReplacedPod(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if answer, err := ask(conn, "hello"); err == nil {
+	if answer, err := sendLine(conn, "hello"); err == nil {
 		t.Errorf("an answer from a port that nobody serves: %q", answer)
 	}
 	_ = conn.Close()
@@ -201,7 +201,7 @@ func TestReplacedPod(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	if answer, err := ask(conn, "hello"); err != nil || !strings.HasSuffix(answer, " hello") {
+	if answer, err := sendLine(conn, "hello"); err != nil || !strings.HasSuffix(answer, " hello") {
 		t.Errorf("after the pod was replaced: %q, %v", answer, err)
 	}
 }

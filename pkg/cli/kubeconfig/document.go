@@ -142,7 +142,7 @@ func merge(entry, wanted *yaml.Node, section string) error {
 		value := lookup(wantedBody, field)
 		switch {
 		case value == nil:
-			remove(body, field)
+			removeKey(body, field)
 		case !isEqual(lookup(body, field), value):
 			set(body, field, value)
 		}
@@ -203,8 +203,8 @@ func set(node *yaml.Node, key string, value *yaml.Node) {
 	node.Content = append(node.Content, scalar(key), value)
 }
 
-// remove removes a key.
-func remove(node *yaml.Node, key string) {
+// removeKey removes a key.
+func removeKey(node *yaml.Node, key string) {
 	for i := 0; i+1 < len(node.Content); i += 2 {
 		if node.Content[i].Value == key {
 			node.Content = slices.Delete(node.Content, i, i+2)

@@ -69,7 +69,7 @@ func (o *options) run(ctx context.Context, env *host.Env) error {
 		if err != nil {
 			return err
 		}
-		return o.show(env, clusters, "any host")
+		return o.printClusters(env, clusters, "any host")
 	}
 	if o.watch {
 		return o.watchCurrent(ctx, env)
@@ -86,11 +86,11 @@ func (o *options) run(ctx context.Context, env *host.Env) error {
 	if err != nil {
 		return err
 	}
-	return o.show(env, fleet.Mark(clusters, h.Context), where)
+	return o.printClusters(env, fleet.Mark(clusters, h.Context), where)
 }
 
-// show prints the clusters in the format of the flags.
-func (o *options) show(env *host.Env, clusters []release.Cluster, where string) error {
+// printClusters prints the clusters in the format of the flags.
+func (o *options) printClusters(env *host.Env, clusters []release.Cluster, where string) error {
 	if o.IsNames() {
 		clusters = fleet.Named(env, clusters)
 	}

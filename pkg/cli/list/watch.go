@@ -30,7 +30,7 @@ func (o *options) watchHosts(ctx context.Context, env *host.Env) error {
 	if err != nil {
 		return err
 	}
-	return o.follow(ctx, env, names, *env.Flags.Namespace)
+	return o.printChanges(ctx, env, names, *env.Flags.Namespace)
 }
 
 // watchCurrent follows the host of the current context. When another context becomes current, it follows that one.
@@ -49,7 +49,7 @@ func (o *options) watchCurrent(ctx context.Context, env *host.Env) error {
 			defer cancel()
 			awaitOther(following, env, h)
 		}()
-		err = o.follow(following, env, []string{h.Context}, namespace)
+		err = o.printChanges(following, env, []string{h.Context}, namespace)
 		cancel()
 		if ctx.Err() != nil || !errors.Is(err, context.Canceled) {
 			return err
@@ -69,9 +69,9 @@ func awaitOther(ctx context.Context, env *host.Env, h *host.Host) {
 	})
 }
 
-// follow prints what the hosts have, and each change, until ctx ends. A host that the user named must
+// printChanges prints what the hosts have, and each change, until ctx ends. A host that the user named must
 // answer at first. It does not wait for hosts that hang.
-func (o *options) follow(ctx context.Context, env *host.Env, names []string, namespace string) error {
+func (o *options) printChanges(ctx context.Context, env *host.Env, names []string, namespace string) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	updates := make(chan fleet.Update)

@@ -76,7 +76,7 @@ func (o *options) run(ctx context.Context, env *host.Env) error {
 		return err
 	}
 	order(clusters, o.sortBy)
-	return o.show(env, clusters)
+	return o.printClusters(env, clusters)
 }
 
 // listHost returns the virtual clusters of the host.
@@ -132,8 +132,8 @@ func amount(c release.Cluster, by string) float64 {
 	return c.CPU.AsApproximateFloat64()
 }
 
-// show prints the clusters.
-func (o *options) show(env *host.Env, clusters []release.Cluster) error {
+// printClusters prints the clusters.
+func (o *options) printClusters(env *host.Env, clusters []release.Cluster) error {
 	if o.IsNames() {
 		clusters = fleet.Named(env, clusters)
 	}

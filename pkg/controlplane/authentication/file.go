@@ -63,8 +63,8 @@ func (f *File) update(ctx context.Context) {
 	f.seen = info
 	if err != nil {
 		klog.FromContext(ctx).Error(err, "Cannot use the settings of issuers, those before stay in use")
-		f.Issuers.Refuse(err.Error())
+		f.Issuers.RecordProblem(err.Error())
 		return
 	}
-	f.Issuers.Refuse("")
+	f.Issuers.RecordProblem("")
 }

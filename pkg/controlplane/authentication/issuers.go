@@ -122,8 +122,8 @@ func (i *Issuers) newIssuer(ctx context.Context, settings apiserver.JWTAuthentic
 	return &issuer{settings: settings, verifier: verifier, stop: stop}, nil
 }
 
-// Refuse records why the latest settings are not in use. An empty text means that they are.
-func (i *Issuers) Refuse(problem string) { i.problem.Store(&problem) }
+// RecordProblem records why the latest settings are not in use. An empty text means that they are.
+func (i *Issuers) RecordProblem(problem string) { i.problem.Store(&problem) }
 
 // Checks returns the health of the issuers, nothing if there are none.
 func (i *Issuers) Checks() []syncz.Check {

@@ -32,9 +32,9 @@ func TestLife(t *testing.T) {
 
 	e := w.open(off)
 	for i := range count {
-		w.put(e, "secrets", fmt.Sprintf("s%03d", i))
+		w.writeValue(e, "secrets", fmt.Sprintf("s%03d", i))
 	}
-	w.put(e, "configmaps", "c")
+	w.writeValue(e, "configmaps", "c")
 	for _, step := range []struct {
 		reason              string
 		keys                string
@@ -53,7 +53,7 @@ func TestLife(t *testing.T) {
 	} {
 		w.secrets.set(keyText(step.keys))
 		e := w.open(step.options)
-		w.settle(e)
+		w.runLeader(e)
 		t.Log(step.reason)
 		w.check(e, "secrets", step.secrets, count)
 		w.check(e, "configmaps", step.configMaps, 1)
@@ -77,14 +77,14 @@ func TestPurgeComesFirst(t *testing.T) {
 		return nil
 	}
 	e := w.open(options)
-	w.put(e, "secrets", "one")
+	w.writeValue(e, "secrets", "one")
 	stop := w.passTime(t.Context())
 	done, err := e.step(ctx)
 	stop()
 	if done || err == nil || purged != 1 {
 		t.Fatalf("a replica that is killed: done %t, %v, %d purges", done, err, purged)
 	}
-	w.settle(w.open(options))
+	w.runLeader(w.open(options))
 	if purged != 2 {
 		t.Errorf("%d purges, want one of each replica", purged)
 	}
@@ -94,7 +94,7 @@ func TestGeneratedKey(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	e := w.open(w.options())
-	w.put(e, "secrets", "one")
+	w.writeValue(e, "secrets", "one")
 	w.check(w.open(w.options()), "secrets", "key1", 1)
 
 	w.secrets.mu.Lock()
@@ -125,7 +125,7 @@ func TestRefused(t *testing.T) {
 	} {
 		w := newWorld(t)
 		w.secrets.set(keyText("a"))
-		w.put(w.open(w.options()), "secrets", "one")
+		w.writeValue(w.open(w.options()), "secrets", "one")
 		w.secrets.set(c.text)
 		options := w.options()
 		options.Enabled = !c.off
@@ -176,7 +176,7 @@ func TestStoppedAnywhere(t *testing.T) {
 			}
 			e := w.open(before)
 			for i := range count {
-				w.put(e, "secrets", fmt.Sprintf("s%d", i))
+				w.writeValue(e, "secrets", fmt.Sprintf("s%d", i))
 			}
 			if keys.to != "" {
 				w.secrets.set(keyText(keys.to))
@@ -193,9 +193,9 @@ func TestStoppedAnywhere(t *testing.T) {
 			}
 			second := w.open(after)
 			for i := range count {
-				w.put(second, "secrets", fmt.Sprintf("t%d", i))
+				w.writeValue(second, "secrets", fmt.Sprintf("t%d", i))
 			}
-			w.settle(second)
+			w.runLeader(second)
 			key, _, _ := strings.Cut(keys.to, " ")
 			w.check(second, "secrets", key, 2*count)
 		}
@@ -218,8 +218,8 @@ func TestReplicas(t *testing.T) {
 
 	w.secrets.set(keyText("b a"))
 	next := w.open(replica("shop-1"))
-	w.put(next, "secrets", "new")
-	w.put(old, "secrets", "old")
+	w.writeValue(next, "secrets", "new")
+	w.writeValue(old, "secrets", "old")
 	for range 2 {
 		if done, err := next.step(t.Context()); done || err != nil {
 			t.Fatalf("key a is still in use: done %t, %v", done, err)
@@ -237,21 +237,21 @@ func TestReplicas(t *testing.T) {
 	if err != nil || string(plain) != secretText+" new" {
 		t.Errorf("got %q, %v", plain, err)
 	}
-	w.put(old, "secrets", "old")
+	w.writeValue(old, "secrets", "old")
 	w.settleBoth(w.open(replica("shop-0")), next)
 	w.check(next, "secrets", "b", 2)
 
 	// One replica less: what it wrote with does not matter any more.
 	w.secrets.set(keyText("c b"))
 	alone := w.open(w.options())
-	w.settle(alone)
+	w.runLeader(alone)
 	w.check(alone, "secrets", "c", 2)
 }
 
 // settleBoth lets two replicas come to rest, the second one as the leader.
 func (w *world) settleBoth(follower, leader *Encryption) {
 	w.t.Helper()
-	w.settle(leader)
+	w.runLeader(leader)
 	follower.Follow(w.t.Context())
 	for _, e := range []*Encryption{follower, leader} {
 		if message := e.Checks()[0].Message; message != "Values are encrypted. Only the first key is needed." {
@@ -268,7 +268,7 @@ func TestUnderLoad(t *testing.T) {
 	w.secrets.set(keyText("a"))
 	e := w.open(w.options())
 	for i := range objects {
-		w.put(e, "secrets", fmt.Sprintf("s%d", i))
+		w.writeValue(e, "secrets", fmt.Sprintf("s%d", i))
 	}
 	w.secrets.set(keyText("b a"))
 	e = w.open(w.options())
@@ -284,7 +284,7 @@ func TestUnderLoad(t *testing.T) {
 			}
 		})
 	}
-	w.settle(e)
+	w.runLeader(e)
 	cancel()
 	load.Wait()
 	w.check(e, "secrets", "b", objects)
@@ -370,7 +370,7 @@ func TestUnencrypted(t *testing.T) {
 	options := w.options()
 	options.Enabled, options.Keys = false, nil
 	e := w.open(options)
-	w.put(e, "secrets", "one")
+	w.writeValue(e, "secrets", "one")
 	w.check(e, "secrets", "", 1)
 	e.Follow(t.Context())
 	if done, err := e.step(t.Context()); !done || err != nil || len(e.Checks()) > 0 {

@@ -101,8 +101,8 @@ func (w *world) open(options Options) *Encryption {
 	return e
 }
 
-// settle runs the leader's part until nothing is left to do.
-func (w *world) settle(e *Encryption) {
+// runLeader runs the leader's part until nothing is left to do.
+func (w *world) runLeader(e *Encryption) {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(w.t.Context(), patience)
 	defer cancel()
@@ -141,8 +141,8 @@ func (w *world) passTime(ctx context.Context) (stop func()) {
 	return func() { cancel(); <-done }
 }
 
-// put writes a value as a replica does.
-func (w *world) put(e *Encryption, resource, name string) {
+// writeValue writes a value as a replica does.
+func (w *world) writeValue(e *Encryption, resource, name string) {
 	w.t.Helper()
 	key := "/registry/" + resource + "/default/" + name
 	stored, err := transformerOf(e, resource).TransformToStorage(w.t.Context(), []byte(secretText+" "+name), value.DefaultContext(key))

@@ -128,9 +128,9 @@ func (e *Encryption) announce(r *record) bool {
 	return true
 }
 
-// settle reduces the record to what this replica writes. It returns false, and changes
+// reduceToOwn reduces the record to what this replica writes. It returns false, and changes
 // nothing, if another replica writes otherwise.
-func (e *Encryption) settle(r *record) bool {
+func (e *Encryption) reduceToOwn(r *record) bool {
 	if !e.agrees(r) {
 		return false
 	}

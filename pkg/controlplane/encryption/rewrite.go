@@ -60,7 +60,7 @@ func (e *Encryption) Follow(ctx context.Context) {
 	for !e.status.isOff() {
 		stored, err := e.readRecord(ctx)
 		if err == nil && e.isSettled(&stored) {
-			e.status.settle(e.current())
+			e.status.recordComplete(e.current())
 			return
 		}
 		select {
@@ -80,7 +80,7 @@ func (e *Encryption) step(ctx context.Context) (done bool, err error) {
 		return false, err
 	}
 	if e.isSettled(&stored) {
-		e.status.settle(e.current())
+		e.status.recordComplete(e.current())
 		return true, nil
 	}
 	if !e.agrees(&stored) {
@@ -106,12 +106,12 @@ func (e *Encryption) step(ctx context.Context) (done bool, err error) {
 			klog.ErrorS(err, "Cannot remove replaced values from the store")
 		}
 	}
-	written, err := e.updateRecord(ctx, e.settle)
+	written, err := e.updateRecord(ctx, e.reduceToOwn)
 	if err != nil || !e.isSettled(&written) {
 		return false, err
 	}
 	klog.InfoS("All values are stored as the settings want it", "encrypted", e.current() != nil)
-	e.status.settle(e.current())
+	e.status.recordComplete(e.current())
 	return true, nil
 }
 

@@ -32,14 +32,14 @@ type status struct {
 	lastError string
 }
 
-// observed are the metrics of the process.
-type observed struct {
+// processMetrics are the metrics of the process.
+type processMetrics struct {
 	pending   *metrics.Gauge
 	rewritten *metrics.Counter
 }
 
-var registered = sync.OnceValue(func() observed { //nolint:gochecknoglobals // a metric is one per process
-	return observed{
+var registered = sync.OnceValue(func() processMetrics { //nolint:gochecknoglobals // a metric is one per process
+	return processMetrics{
 		pending: meter.Gauge("sublet_encryption_rewrite_pending",
 			"1 while stored values may not be encrypted as the settings want it, or a key that is not in use is still needed."),
 		rewritten: meter.Counter("sublet_encryption_rewritten_total",
@@ -90,8 +90,8 @@ func (s *status) fail(err error) {
 	s.lastError = err.Error()
 }
 
-// settle records that everything is stored as the settings want it.
-func (s *status) settle(key *Key) {
+// recordComplete records that everything is stored as the settings want it.
+func (s *status) recordComplete(key *Key) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.state == stateOff {

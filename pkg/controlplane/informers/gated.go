@@ -117,21 +117,21 @@ type gatedInformer struct {
 
 // AddEventHandler implements cache.SharedInformer.
 func (i *gatedInformer) AddEventHandler(handler cache.ResourceEventHandler) (cache.ResourceEventHandlerRegistration, error) {
-	return i.keep(i.SharedIndexInformer.AddEventHandler(i.gate(handler)))
+	return i.keep(i.SharedIndexInformer.AddEventHandler(i.delayUntilOpen(handler)))
 }
 
 // AddEventHandlerWithResyncPeriod implements cache.SharedInformer.
 func (i *gatedInformer) AddEventHandlerWithResyncPeriod(handler cache.ResourceEventHandler, resync time.Duration) (cache.ResourceEventHandlerRegistration, error) {
-	return i.keep(i.SharedIndexInformer.AddEventHandlerWithResyncPeriod(i.gate(handler), resync))
+	return i.keep(i.SharedIndexInformer.AddEventHandlerWithResyncPeriod(i.delayUntilOpen(handler), resync))
 }
 
 // AddEventHandlerWithOptions implements cache.SharedInformer.
 func (i *gatedInformer) AddEventHandlerWithOptions(handler cache.ResourceEventHandler, options cache.HandlerOptions) (cache.ResourceEventHandlerRegistration, error) {
-	return i.keep(i.SharedIndexInformer.AddEventHandlerWithOptions(i.gate(handler), options))
+	return i.keep(i.SharedIndexInformer.AddEventHandlerWithOptions(i.delayUntilOpen(handler), options))
 }
 
-// gate returns a handler that waits until the factory is open.
-func (i *gatedInformer) gate(handler cache.ResourceEventHandler) cache.ResourceEventHandler {
+// delayUntilOpen returns a handler that waits until the factory is open.
+func (i *gatedInformer) delayUntilOpen(handler cache.ResourceEventHandler) cache.ResourceEventHandler {
 	return &gatedHandler{handler, i.factory}
 }
 

@@ -25,10 +25,10 @@ const most = 64
 //go:linkname upstream gopkg.in/inf%2ev0.bigInt
 var upstream [11]*big.Int //nolint:gochecknoglobals // the variable is the library's
 
-var _ = bound(upstream[10])
+var _ = replaceBase(upstream[10])
 
-// bound makes the base of further powers 1. It returns false if it is not 10, and changes nothing.
-func bound(base *big.Int) bool {
+// replaceBase makes the base of further powers 1. It returns false if it is not 10, and changes nothing.
+func replaceBase(base *big.Int) bool {
 	if base == nil || base.Int64() != 10 {
 		return false
 	}

@@ -119,7 +119,7 @@ func (a *Account) Close() {
 	b := a.budget
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.remove(a, a.total)
+	b.returnBytes(a, a.total)
 	a.closed = true
 	b.accounts--
 	if b.ofUser[a.user]--; b.ofUser[a.user] == 0 {
@@ -134,11 +134,11 @@ func (a *Account) tryAdd(size int64) bool {
 	return a.budget.add(a, size)
 }
 
-// remove returns size bytes to the budget.
-func (a *Account) remove(size int64) {
+// returnBytes returns size bytes to the budget.
+func (a *Account) returnBytes(size int64) {
 	a.budget.mu.Lock()
 	defer a.budget.mu.Unlock()
-	a.budget.remove(a, size)
+	a.budget.returnBytes(a, size)
 }
 
 // add adds size bytes, after a delay if necessary. It returns a status with code 429 if the delay would be too
@@ -220,8 +220,8 @@ func (b *Budget) add(a *Account, size int64) bool {
 	return true
 }
 
-// remove removes size bytes from an account. The caller holds the lock.
-func (b *Budget) remove(a *Account, size int64) {
+// returnBytes removes size bytes from an account. The caller holds the lock.
+func (b *Budget) returnBytes(a *Account, size int64) {
 	size = min(size, a.total)
 	less := counted(a.total) - counted(a.total-size)
 	a.total -= size

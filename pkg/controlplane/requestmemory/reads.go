@@ -20,16 +20,16 @@ type countedReads struct {
 
 // Get reads an object.
 func (s countedReads) Get(ctx context.Context, key string, opts storage.GetOptions, object runtime.Object) error {
-	return s.source(ctx).Get(ctx, key, opts, object)
+	return s.storeOf(ctx).Get(ctx, key, opts, object)
 }
 
 // GetList reads a list.
 func (s countedReads) GetList(ctx context.Context, key string, opts storage.ListOptions, list runtime.Object) error {
-	return s.source(ctx).GetList(ctx, key, opts, list)
+	return s.storeOf(ctx).GetList(ctx, key, opts, list)
 }
 
-// source returns where a request reads from.
-func (s countedReads) source(ctx context.Context) storage.Interface {
+// storeOf returns where a request reads from.
+func (s countedReads) storeOf(ctx context.Context) storage.Interface {
 	if accountOf(ctx) == nil {
 		return s.Interface
 	}

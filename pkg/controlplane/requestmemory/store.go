@@ -131,7 +131,7 @@ func (r boundedReads) fetch(ctx context.Context, account *Account, keys int64, m
 			}
 		}
 		if err != nil {
-			account.remove(added)
+			account.returnBytes(added)
 		}
 		return response, size, err
 	}
@@ -153,7 +153,7 @@ func (boundedReads) tryFetch(ctx context.Context, account *Account, keys int64, 
 	if change > 0 && !account.tryAdd(change) {
 		return nil, size, nil
 	}
-	account.remove(max(-change, 0)) // An object is smaller than at the first attempt.
+	account.returnBytes(max(-change, 0)) // An object is smaller than at the first attempt.
 	return response, size, nil
 }
 

@@ -67,7 +67,7 @@ func (s *stream) removeFirst(count int) {
 	isEmpty := len(s.pending) == 0
 	s.mu.Unlock()
 	if size > 0 {
-		s.account.remove(size)
+		s.account.returnBytes(size)
 	}
 	if isEmpty {
 		select {

@@ -23,8 +23,8 @@ type fakeWatcher struct {
 	ended  <-chan struct{} // closed when the watch has ended
 }
 
-// put writes an object of some size at a revision.
-func (f *fakeWatcher) put(revision int64, size int) {
+// sendEvent writes an object of some size at a revision.
+func (f *fakeWatcher) sendEvent(revision int64, size int) {
 	f.events <- clientv3.WatchResponse{Events: []*clientv3.Event{{Kv: &mvccpb.KeyValue{ModRevision: revision, Value: bytes.Repeat([]byte("x"), size)}}}}
 }
 
@@ -113,7 +113,7 @@ func TestWatchedEvents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store, account, w := startWatch(t, newBudget(), func(revision int64) bool { return revision%2 == 0 })
 		for revision := range int64(7) {
-			store.put(revision, mib/2)
+			store.sendEvent(revision, mib/2)
 		}
 		synctest.Wait()
 		if account.total != 7*mib {
@@ -127,7 +127,7 @@ func TestWatchedEvents(t *testing.T) {
 		}
 		<-w.ResultChan()
 		<-w.ResultChan()
-		store.put(7, mib/2)
+		store.sendEvent(7, mib/2)
 		time.Sleep(idleTime)
 		synctest.Wait()
 		if account.total != 0 {
@@ -145,7 +145,7 @@ func TestStalledWatches(t *testing.T) {
 		for range 2 { // The first one exceeds the budget.
 			store, _, w := startWatch(t, b, all)
 			for revision := range int64(6) {
-				store.put(revision+1, mib)
+				store.sendEvent(revision+1, mib)
 			}
 			watches = append(watches, w)
 			synctest.Wait()
@@ -178,7 +178,7 @@ func TestWatchWithoutMemory(t *testing.T) {
 			t.Fatal("the budget is free")
 		}
 		store, _, w := startWatch(t, b, all)
-		store.put(1, mib)
+		store.sendEvent(1, mib)
 		begun := time.Now()
 		if event, ok := <-w.ResultChan(); ok {
 			t.Errorf("got %v, want the end", event)
@@ -197,7 +197,7 @@ func TestUnreadWatch(t *testing.T) {
 		store, account, w := startWatch(t, NewBudget(func() int64 { return 100 * mib }), all)
 		var written int64
 		for ; written < most && !store.hasEnded(); written++ {
-			store.put(written+1, size)
+			store.sendEvent(written+1, size)
 			synctest.Wait()
 		}
 		if !store.hasEnded() {
@@ -230,7 +230,7 @@ func TestSlowWatch(t *testing.T) {
 		const count = 300
 		store, _, w := startWatch(t, newBudget(), all)
 		for revision := range int64(count) {
-			store.put(revision+1, 1<<10)
+			store.sendEvent(revision+1, 1<<10)
 			synctest.Wait()
 		}
 		for range count {
@@ -256,7 +256,7 @@ func TestEventThatWaits(t *testing.T) {
 			t.Fatal("the budget is free")
 		}
 		store, _, w := startWatch(t, b, all)
-		store.put(1, mib)
+		store.sendEvent(1, mib)
 		synctest.Wait()
 		if !store.hasEnded() {
 			t.Error("the store is watched while an event waits")

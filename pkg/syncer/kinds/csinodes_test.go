@@ -29,7 +29,7 @@ func TestPatchedTopology(t *testing.T) {
 			Spec:       storagev1.CSINodeSpec{Drivers: []storagev1.CSINodeDriver{{Name: "csi.example.com", TopologyKeys: keys}}},
 		}
 	}
-	virtual.put(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node-1"}})
+	virtual.putObject(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node-1"}})
 	side := func(s *shelf) syncer.StepSide {
 		return syncer.StepSide{Client: s, Objects: func() []client.Object { return s.ofType(&storagev1.CSINode{}) }}
 	}
@@ -44,12 +44,12 @@ func TestPatchedTopology(t *testing.T) {
 			}
 		}
 	}
-	host.put(original("rack"))
+	host.putObject(original("rack"))
 	reconcile()
 	if virtual.deleted != nil || len(virtual.ofType(&storagev1.CSINode{})) != 1 {
 		t.Fatalf("the requests are %v", virtual.requests)
 	}
-	host.put(original("rack", "zone"))
+	host.putObject(original("rack", "zone"))
 	reconcile()
 	if virtual.deleted == nil || len(virtual.ofType(&storagev1.CSINode{})) != 1 {
 		t.Errorf("with other keys the requests are %v", virtual.requests)

@@ -57,11 +57,11 @@ func TestKindsOfSecrets(t *testing.T) {
 		owner.SetName("one")
 		owner.SetUID(types.UID(o.Kind.Kind))
 		owner.Object["spec"] = map[string]any{"secretName": names[i].Name}
-		virtual.put(owner)
-		host.put(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: testCluster().Namespace, Name: o.producedName(names[i]), UID: types.UID("host of " + o.Kind.Kind)}})
+		virtual.putObject(owner)
+		host.putObject(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: testCluster().Namespace, Name: o.producedName(names[i]), UID: types.UID("host of " + o.Kind.Kind)}})
 	}
-	host.put(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "shared", Name: "ca", UID: "host of ca"}})
-	virtual.put(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "web"}})
+	host.putObject(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "shared", Name: "ca", UID: "host of ca"}})
+	virtual.putObject(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "web"}})
 	secrets := func(s *shelf) syncer.StepSide {
 		return syncer.StepSide{Client: s, Objects: func() []client.Object { return s.ofType(&corev1.Secret{}) }}
 	}
@@ -98,10 +98,10 @@ func TestProducedForTwo(t *testing.T) {
 		owner.SetUID(types.UID(name))
 		owner.SetCreationTimestamp(metav1.NewTime(testNow().Add(-time.Duration(i) * time.Minute)))
 		owner.Object["spec"] = map[string]any{"secretName": key.Name}
-		virtual.put(owner)
+		virtual.putObject(owner)
 	}
-	virtual.put(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "web"}})
-	host.put(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: testCluster().Namespace, Name: o.producedName(key), UID: "h"}})
+	virtual.putObject(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "web"}})
+	host.putObject(&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: testCluster().Namespace, Name: o.producedName(key), UID: "h"}})
 	secrets := func(s *shelf) syncer.StepSide {
 		return syncer.StepSide{Client: s, Objects: func() []client.Object { return s.ofType(&corev1.Secret{}) }}
 	}

@@ -35,7 +35,7 @@ func newRun(t *testing.T, kind syncer.Kind, in golden, copies map[string]types.N
 	r := &run{sides: map[syncer.Side]*shelf{
 		syncer.Virtual: newShelf(syncer.Virtual, kind.Indexes()), syncer.Host: newShelf(syncer.Host, kind.Indexes()),
 	}}
-	put := func(side syncer.Side, raw json.RawMessage) client.Object {
+	putObject := func(side syncer.Side, raw json.RawMessage) client.Object {
 		if raw == nil {
 			return nil
 		}
@@ -53,14 +53,14 @@ func newRun(t *testing.T, kind syncer.Kind, in golden, copies map[string]types.N
 		if side == syncer.Host && object.GetResourceVersion() == "" {
 			object.SetResourceVersion("1")
 		}
-		r.sides[side].put(object)
+		r.sides[side].putObject(object)
 		return object
 	}
-	r.virtual = put(syncer.Virtual, in.Virtual)
-	r.host = put(syncer.Host, in.Host)
+	r.virtual = putObject(syncer.Virtual, in.Virtual)
+	r.host = putObject(syncer.Host, in.Host)
 	putAll := func(side syncer.Side, all []json.RawMessage) {
 		for _, raw := range all {
-			put(side, raw)
+			putObject(side, raw)
 		}
 	}
 	putAll(syncer.Virtual, in.InVirtual)
@@ -73,7 +73,7 @@ func newRun(t *testing.T, kind syncer.Kind, in golden, copies map[string]types.N
 		}
 		annotations[labels.HostUID] = string(r.host.GetUID())
 		r.virtual.SetAnnotations(annotations)
-		r.sides[syncer.Virtual].put(r.virtual)
+		r.sides[syncer.Virtual].putObject(r.virtual)
 	}
 	own := func(side syncer.Side, like client.Object) syncer.StepSide {
 		return syncer.StepSide{Client: r.sides[side], Objects: func() []client.Object { return r.sides[side].ofType(like) }}
@@ -128,7 +128,7 @@ func (r *run) outcome(t *testing.T) outcome {
 		out.Wanted, out.Deleted = virtual != nil, r.sides[syncer.Virtual].deleted != nil
 		if out.Wanted {
 			out.Up = r.sides[syncer.Virtual].plain(t, virtual)
-			out.Last = r.last(t, key, virtual)
+			out.Last = r.deleteHost(t, key, virtual)
 		}
 		return out
 	}
@@ -186,9 +186,9 @@ func (r *run) writes() int {
 	return count
 }
 
-// last removes the host objects and returns the virtual copy at the moment when it is
+// deleteHost removes the host objects and returns the virtual copy at the moment when it is
 // deleted. It returns nil if the engine has not changed the copy before.
-func (r *run) last(t *testing.T, key types.NamespacedName, virtual client.Object) any {
+func (r *run) deleteHost(t *testing.T, key types.NamespacedName, virtual client.Object) any {
 	t.Helper()
 	before := r.sides[syncer.Virtual].plain(t, virtual)
 	r.sides[syncer.Host].objects = nil

@@ -53,7 +53,7 @@ func TestCopyIsLost(t *testing.T) {
 		if side == nil {
 			return
 		}
-		side.remove(r.copyOf(key))
+		side.removeObject(r.copyOf(key))
 		r.reconcile(t, key)
 		if reason := staysLost()[caseOf(file)]; (r.copyOf(key) == nil) != (reason != "") {
 			t.Errorf("a copy was deleted; is it back: %t; why it would not be: %q", r.copyOf(key) != nil, reason)
@@ -75,7 +75,7 @@ func TestOriginalIsDeleted(t *testing.T) {
 			other, like = r.sides[syncer.Virtual], r.step.Kind.NewVirtual()
 		}
 		for _, object := range other.ofType(like) {
-			other.remove(object)
+			other.removeObject(object)
 		}
 		r.reconcile(t, key)
 		left := r.copyOf(key)

@@ -31,7 +31,7 @@ type policyWorld struct {
 // reconcile writes a virtual policy and reconciles it. It returns its copy.
 func (w *policyWorld) reconcile(t *testing.T, policy *networkingv1.NetworkPolicy) (*networkingv1.NetworkPolicy, error) {
 	t.Helper()
-	w.virtual.put(policy)
+	w.virtual.putObject(policy)
 	step := syncer.Step{
 		Kind: syncer.Define("networkpolicies", NetworkPolicies(w.options)), Cluster: testCluster(), Clock: clocktesting.NewFakePassiveClock(testNow()),
 		Virtual: syncer.StepSide{Client: w.virtual, Objects: func() []client.Object { return w.virtual.ofType(policy) }},
@@ -74,7 +74,7 @@ func TestUnsupportedPolicyLosesRules(t *testing.T) {
 			workload := &w.options.NetworkPolicy.Workload
 			workload.PublicEgress.Enabled = false
 			workload.Egress = []networkingv1.NetworkPolicyEgressRule{{To: peersOf("192.0.2.0/24")}, {To: closed}}
-			w.virtual.put(exposedPorts(many))
+			w.virtual.putObject(exposedPorts(many))
 			policy := &networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "all", UID: "u1"}}
 			policy.Spec.PolicyTypes = []networkingv1.PolicyType{networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress}
 			policy.Spec.Ingress, policy.Spec.Egress = make([]networkingv1.NetworkPolicyIngressRule, 1), make([]networkingv1.NetworkPolicyEgressRule, 1)

@@ -46,18 +46,18 @@ func TestOversizedSliceLosesAddresses(t *testing.T) {
 	key := types.NamespacedName{Namespace: "shop", Name: "evil-1"}
 	kind := syncer.Define("endpointslices", EndpointSlices(testOptions()))
 	virtual, host := newShelf(syncer.Virtual, kind.Indexes()), newShelf(syncer.Host, kind.Indexes())
-	virtual.put(&corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "evil"}, Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeNodePort}})
+	virtual.putObject(&corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "evil"}, Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeNodePort}})
 	slice := &discoveryv1.EndpointSlice{
 		ObjectMeta:  metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name, UID: "u1", Labels: map[string]string{discoveryv1.LabelServiceName: "evil"}},
 		AddressType: discoveryv1.AddressTypeIPv4, Endpoints: []discoveryv1.Endpoint{{Addresses: []string{"10.1.2.3"}}, {Addresses: []string{"10.1.2.4"}}},
 	}
-	virtual.put(slice)
+	virtual.putObject(slice)
 	pods := map[string]*corev1.Pod{}
 	for name, address := range map[string]string{"a": "10.1.2.3", "b": "10.1.2.4"} {
 		pod := &corev1.Pod{Status: corev1.PodStatus{Phase: corev1.PodRunning, PodIPs: []corev1.PodIP{{IP: address}}}}
 		translate.Stamp(testCluster(), translate.Hashed, types.NamespacedName{Namespace: "shop", Name: name}, types.UID(name), pod)
 		pods[name] = pod
-		host.put(pod)
+		host.putObject(pod)
 	}
 	step := syncer.Step{
 		Kind: kind, Cluster: testCluster(), Clock: clocktesting.NewFakePassiveClock(testNow()),
@@ -69,8 +69,8 @@ func TestOversizedSliceLosesAddresses(t *testing.T) {
 	}
 	labelled := slice.DeepCopy()
 	maps.Copy(labelled.Labels, manyLabels())
-	virtual.put(labelled)
-	host.remove(pods["a"])
+	virtual.putObject(labelled)
+	host.removeObject(pods["a"])
 	if _, err := step.Reconcile(t.Context(), key); err == nil {
 		t.Error("the tenant must learn that the host refuses the labels")
 	}

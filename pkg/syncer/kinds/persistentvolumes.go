@@ -25,7 +25,7 @@ func PersistentVolumes(o Options) syncer.Resource[*corev1.PersistentVolume, *cor
 		Want: func(_ syncer.Scope, virtual *corev1.PersistentVolume, host *corev1.PersistentVolumeClaim) (bool, error) {
 			return virtual == nil || translate.IsOfHostObject(virtual, host), nil
 		},
-		Up: volumes{
+		Up: volumeKind{
 			showsDrivers: o.Sync.IsEnabled("sync.fromHost.csiDrivers"), keepsPolicy: o.Sync.ToHost.PersistentVolumes.Enabled,
 		}.fill,
 		BeforeDelete: releaseVolume,
@@ -67,8 +67,8 @@ func releaseVolume(_ syncer.Scope, virtual *corev1.PersistentVolume) error {
 	return nil
 }
 
-// volumes is the kind with its settings.
-type volumes struct {
+// volumeKind is the kind with its settings.
+type volumeKind struct {
 	showsDrivers bool // if true, volumes have the CSI driver of the host
 	keepsPolicy  bool // if true, tenants may change the reclaim policy, host-first
 }
@@ -76,7 +76,7 @@ type volumes struct {
 // fill fills in the virtual volume. Its reclaim policy is that of its class, which is normally that of
 // the host's volume. If the settings allow it, package admission changes the policy host-first. The
 // virtual volume itself is always deleted with its claim.
-func (v volumes) fill(s syncer.Scope, host *corev1.PersistentVolumeClaim, virtual *corev1.PersistentVolume) error {
+func (v volumeKind) fill(s syncer.Scope, host *corev1.PersistentVolumeClaim, virtual *corev1.PersistentVolume) error {
 	claim, uid, _ := translate.Origin(s.Cluster, translate.Hashed, host)
 	virtual.Spec.Capacity = host.Status.Capacity
 	if len(virtual.Spec.Capacity) == 0 {
@@ -94,7 +94,7 @@ func (v volumes) fill(s syncer.Scope, host *corev1.PersistentVolumeClaim, virtua
 		}
 	}
 	if virtual.Spec.FlexVolume == nil && virtual.Spec.CSI == nil {
-		if virtual.Spec.PersistentVolumeSource, err = v.source(s, host); err != nil {
+		if virtual.Spec.PersistentVolumeSource, err = v.buildSource(s, host); err != nil {
 			return err
 		}
 	}
@@ -108,10 +108,10 @@ func (v volumes) fill(s syncer.Scope, host *corev1.PersistentVolumeClaim, virtua
 	return nil
 }
 
-// source returns the source of a new virtual volume. With sync.fromHost.csiDrivers it is the CSI driver
+// buildSource returns the source of a new virtual volume. With sync.fromHost.csiDrivers it is the CSI driver
 // of the host, so that the virtual scheduler can count volumes per driver. The host mounts the
 // volume in any case.
-func (v volumes) source(s syncer.Scope, host *corev1.PersistentVolumeClaim) (corev1.PersistentVolumeSource, error) {
+func (v volumeKind) buildSource(s syncer.Scope, host *corev1.PersistentVolumeClaim) (corev1.PersistentVolumeSource, error) {
 	flex := corev1.PersistentVolumeSource{FlexVolume: &corev1.FlexPersistentVolumeSource{Driver: hostVolumeDriver}}
 	driver := host.Annotations[provisionedBy]
 	if driver == "" || !v.showsDrivers {

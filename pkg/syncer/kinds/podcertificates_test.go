@@ -35,7 +35,7 @@ func (c *certifier) NewKey(string) (name string, key []byte, err error) {
 
 func (c *certifier) Request(_ context.Context, request *certificatesv1.PodCertificateRequest) error {
 	if c.virtual.ofKey(request, client.ObjectKeyFromObject(request)) == nil {
-		c.virtual.put(request)
+		c.virtual.putObject(request)
 	}
 	return nil
 }
@@ -98,7 +98,7 @@ func (c *certified) end(condition, chain string) {
 		Conditions:       []metav1.Condition{{Type: condition, Reason: "Because", Message: "of a rule"}},
 		CertificateChain: chain, BeginRefreshAt: &metav1.Time{Time: c.now.Add(time.Hour)}, NotAfter: &metav1.Time{Time: c.now.Add(2 * time.Hour)},
 	}
-	c.virtual.put(request)
+	c.virtual.putObject(request)
 }
 
 func TestPodIsCertified(t *testing.T) {
@@ -170,7 +170,7 @@ func TestForeignRequestIsLeft(t *testing.T) {
 		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "req-1"},
 		Spec:       certificatesv1.PodCertificateRequestSpec{PodName: "web", PodUID: c.pod.UID},
 	}
-	c.virtual.put(foreign)
+	c.virtual.putObject(foreign)
 	c.end(certificatesv1.PodCertificateRequestConditionTypeIssued, "x")
 	c.step()
 	if held := c.held(); held.request != "" || len(held.chain) > 0 {

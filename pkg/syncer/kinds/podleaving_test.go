@@ -39,9 +39,9 @@ func TestWaitsForLeavingPod(t *testing.T) {
 			if tt.other != nil {
 				tt.other.Spec.NodeName = "a"
 				translate.Stamp(testCluster(), translate.Hashed, types.NamespacedName{Namespace: "shop", Name: "other"}, "o", tt.other)
-				host.put(tt.other)
+				host.putObject(tt.other)
 				if !tt.gone {
-					virtual.put(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "other", UID: "o"}})
+					virtual.putObject(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "other", UID: "o"}})
 				}
 			}
 			s := syncer.Scope{Context: t.Context(), Cluster: testCluster(), Host: host, Virtual: virtual, Now: time.Unix(1000, 0)}

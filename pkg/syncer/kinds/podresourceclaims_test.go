@@ -56,15 +56,15 @@ func TestResourceClaimOfPod(t *testing.T) {
 				Spec:       corev1.PodSpec{ResourceClaims: []corev1.PodResourceClaim{{Name: "gpu", ResourceClaimName: new("gpu")}}},
 			}
 			for side, uid := range map[*shelf]types.UID{cache: tt.cached, live: tt.live} {
-				side.put(pod)
+				side.putObject(pod)
 				if claim := claimWithUID(uid); claim != nil {
-					side.put(claim)
+					side.putObject(claim)
 				}
 			}
 			if tt.copied != "" {
 				copied := &resourcev1.ResourceClaim{}
 				translate.Stamp(testCluster(), translate.Hashed, types.NamespacedName{Namespace: "shop", Name: "gpu"}, tt.copied, copied)
-				host.put(copied)
+				host.putObject(copied)
 			}
 			step := syncer.Step{
 				Kind: kind, Cluster: testCluster(), Clock: clocktesting.NewFakePassiveClock(testNow()),

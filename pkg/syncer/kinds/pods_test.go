@@ -134,8 +134,8 @@ func TestNodeReachesItsPods(t *testing.T) {
 		key := types.NamespacedName{Namespace: "shop", Name: fmt.Sprintf("web-%d", i)}
 		copied := &corev1.Pod{Spec: corev1.PodSpec{NodeName: fmt.Sprintf("node-%d", i%50)}}
 		translate.Stamp(testCluster(), translate.Hashed, key, "u", copied)
-		host.put(copied)
-		virtual.put(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name, UID: "u"}})
+		host.putObject(copied)
+		virtual.putObject(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name, UID: "u"}})
 	}
 	step := syncer.Step{
 		Kind: kind, Cluster: testCluster(), Clock: clocktesting.NewFakePassiveClock(testNow()),
@@ -170,7 +170,7 @@ func TestProposalIsReadOnce(t *testing.T) {
 	kind := syncer.Define("pods", Pods(o))
 	virtual, host := newShelf(syncer.Virtual, kind.Indexes()), newShelf(syncer.Host, kind.Indexes())
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web", UID: "u"}}
-	virtual.put(pod)
+	virtual.putObject(pod)
 	side := func(s *shelf) syncer.StepSide {
 		return syncer.StepSide{Client: s, Objects: func() []client.Object { return s.ofType(pod) }}
 	}
@@ -217,7 +217,7 @@ func TestHasRunUnseen(t *testing.T) {
 			s := syncer.Scope{Context: t.Context(), Cluster: testCluster(), Host: host}
 			virtual := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web", UID: "u", CreationTimestamp: metav1.NewTime(born)}}
 			if tt.eventAt != 0 {
-				host.put(&corev1.Event{
+				host.putObject(&corev1.Event{
 					ObjectMeta:     metav1.ObjectMeta{Namespace: testCluster().Namespace, Name: "e", CreationTimestamp: metav1.Unix(tt.eventAt, 0)},
 					InvolvedObject: corev1.ObjectReference{Kind: "Pod", Name: hostName(s, "shop", "web")}, Reason: tt.event,
 				})

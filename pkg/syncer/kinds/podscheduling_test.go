@@ -32,7 +32,7 @@ func TestEvictedPodEnds(t *testing.T) {
 	started := func(pod *corev1.Pod) {
 		pod.Status.Phase, pod.Status.StartTime = corev1.PodRunning, &metav1.Time{Time: testNow()}
 	}
-	bound := func(pod *corev1.Pod) { pod.Spec.NodeName = "node-1" }
+	onNode := func(pod *corev1.Pod) { pod.Spec.NodeName = "node-1" }
 	removed := func(pod *corev1.Pod) { pod.Annotations = map[string]string{labels.Removed: string(pod.UID)} }
 	account := func(pod *corev1.Pod) { pod.Spec.ServiceAccountName = "builder" }
 	claim := func(pod *corev1.Pod) {
@@ -46,14 +46,14 @@ func TestEvictedPodEnds(t *testing.T) {
 		pod    []func(*corev1.Pod)
 		ends   bool
 	}{
-		"Plain":           {reason: "it needs nothing else", pod: []func(*corev1.Pod){started, bound}, ends: true},
-		"Account":         {reason: "the copy of its account is gone, too", pod: []func(*corev1.Pod){started, bound, account}, ends: true},
-		"Claim":           {reason: "the copy of its claim is gone, too", pod: []func(*corev1.Pod){started, bound, claim}, ends: true},
-		"Template":        {reason: "its claim is gone on both sides", pod: []func(*corev1.Pod){started, bound, template}, ends: true},
+		"Plain":           {reason: "it needs nothing else", pod: []func(*corev1.Pod){started, onNode}, ends: true},
+		"Account":         {reason: "the copy of its account is gone, too", pod: []func(*corev1.Pod){started, onNode, account}, ends: true},
+		"Claim":           {reason: "the copy of its claim is gone, too", pod: []func(*corev1.Pod){started, onNode, claim}, ends: true},
+		"Template":        {reason: "its claim is gone on both sides", pod: []func(*corev1.Pod){started, onNode, template}, ends: true},
 		"NeverShown":      {reason: "its node was never shown", pod: []func(*corev1.Pod){started, account}, ends: true},
 		"NewWithAccount":  {reason: "the copy of its account is not there yet", pod: []func(*corev1.Pod){account}},
 		"NewWithClaim":    {reason: "the copy of its claim is not there yet", pod: []func(*corev1.Pod){claim}},
-		"Asleep":          {reason: "Sublet has removed its host pod", pod: []func(*corev1.Pod){started, bound, removed, account}},
+		"Asleep":          {reason: "Sublet has removed its host pod", pod: []func(*corev1.Pod){started, onNode, removed, account}},
 		"AsleepUnbound":   {reason: "its node was never shown", pod: []func(*corev1.Pod){started, removed, account}},
 		"AsleepWithClaim": {reason: "the copy of its claim is not there yet", pod: []func(*corev1.Pod){started, removed, claim}},
 	} {
@@ -65,7 +65,7 @@ func TestEvictedPodEnds(t *testing.T) {
 			for _, change := range tt.pod {
 				change(pod)
 			}
-			virtual.put(pod)
+			virtual.putObject(pod)
 			side := func(s *shelf) syncer.StepSide {
 				return syncer.StepSide{Client: s, Objects: func() []client.Object { return s.ofType(pod) }}
 			}

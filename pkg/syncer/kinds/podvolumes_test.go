@@ -31,17 +31,17 @@ func TestLateCacheOfClaims(t *testing.T) {
 			}
 			copied := claim("")
 			translate.Stamp(testCluster(), translate.Hashed, key, "earlier", copied)
-			host.put(copied)
+			host.putObject(copied)
 			pod := &corev1.Pod{
 				ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "user", UID: "u"},
 				Spec: corev1.PodSpec{Volumes: []corev1.Volume{{Name: "data", VolumeSource: corev1.VolumeSource{
 					PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "data"}}}}},
 			}
 			for _, side := range []*shelf{cache, live} {
-				side.put(pod.DeepCopy())
+				side.putObject(pod.DeepCopy())
 			}
-			cache.put(claim("earlier"))
-			live.put(claim(tt.live))
+			cache.putObject(claim("earlier"))
+			live.putObject(claim(tt.live))
 			step := syncer.Step{
 				Kind: kind, Cluster: testCluster(), Clock: clocktesting.NewFakePassiveClock(testNow()),
 				Virtual: syncer.StepSide{Client: live, Reader: cache, Objects: func() []client.Object { return cache.ofType(pod) }},

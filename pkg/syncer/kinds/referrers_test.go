@@ -33,8 +33,8 @@ func TestReferrers(t *testing.T) {
 		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"},
 		Spec:       networkingv1.IngressSpec{TLS: []networkingv1.IngressTLS{{SecretName: "tls"}}},
 	}
-	virtual.put(secret)
-	virtual.put(ingress)
+	virtual.putObject(secret)
+	virtual.putObject(ingress)
 	side := func(s *shelf) syncer.StepSide {
 		return syncer.StepSide{Client: s, Objects: func() []client.Object { return s.ofType(secret) }}
 	}
@@ -48,7 +48,7 @@ func TestReferrers(t *testing.T) {
 		want   int
 	}{
 		{"the Ingress refers to it", func() {}, 1},
-		{"nothing refers to it any more", func() { virtual.remove(ingress) }, 0},
+		{"nothing refers to it any more", func() { virtual.removeObject(ingress) }, 0},
 	} {
 		test.change()
 		if _, err := step.Reconcile(t.Context(), key); err != nil {
@@ -104,9 +104,9 @@ func TestCopyStaysWhileTheCacheOfItsReferrersIsLate(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			virtual, host := newShelf(syncer.Virtual, test.kind.Indexes()), newShelf(syncer.Host, test.kind.Indexes())
-			virtual.put(test.original)
-			virtual.put(pod)
-			virtual.put(elsewhere)
+			virtual.putObject(test.original)
+			virtual.putObject(pod)
+			virtual.putObject(elsewhere)
 			side := func(s *shelf) syncer.StepSide {
 				return syncer.StepSide{Client: s, Objects: func() []client.Object { return s.ofType(test.original) }}
 			}
@@ -125,7 +125,7 @@ func TestCopyStaysWhileTheCacheOfItsReferrersIsLate(t *testing.T) {
 			if again := reconcile(); !again || len(host.ofType(test.original)) != 1 {
 				t.Errorf("a pod refers to the original: %d copies, looked at again %t", len(host.ofType(test.original)), again)
 			}
-			virtual.remove(pod)
+			virtual.removeObject(pod)
 			if reconcile(); len(host.ofType(test.original)) != 0 {
 				t.Error("no pod of the namespace refers to the original, but it has a copy")
 			}

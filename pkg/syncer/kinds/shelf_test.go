@@ -41,13 +41,13 @@ func newShelf(side syncer.Side, indexes []syncer.Index) *shelf {
 	return &shelf{side: side, indexes: indexes, created: map[types.UID]bool{}}
 }
 
-// put stores an object, in place of one of its type and name.
-func (s *shelf) put(object client.Object) {
-	s.remove(object)
+// putObject stores an object, in place of one of its type and name.
+func (s *shelf) putObject(object client.Object) {
+	s.removeObject(object)
 	s.objects = append(s.objects, object.DeepCopyObject().(client.Object))
 }
 
-func (s *shelf) remove(object client.Object) {
+func (s *shelf) removeObject(object client.Object) {
 	s.objects = slices.DeleteFunc(s.objects, func(o client.Object) bool { return isSame(o, object, client.ObjectKeyFromObject(object)) })
 }
 
@@ -183,7 +183,7 @@ func (s *shelf) Create(_ context.Context, object client.Object, _ ...client.Crea
 		object.SetUID(types.UID("new-uid-of-" + object.GetName()))
 		s.created[object.GetUID()] = true
 	}
-	s.put(object)
+	s.putObject(object)
 	return nil
 }
 
@@ -200,7 +200,7 @@ func (s *shelf) update(verb string, object client.Object, keep func(stored, next
 	s.record(verb, object)
 	next := object.DeepCopyObject().(client.Object)
 	keep(stored, next)
-	s.put(next)
+	s.putObject(next)
 	copyInto(next, object)
 	return nil
 }
@@ -242,7 +242,7 @@ func (s *shelf) patch(verb string, object client.Object, patch client.Patch) err
 	if err := json.Unmarshal(after, next); err != nil {
 		return err
 	}
-	s.put(next)
+	s.putObject(next)
 	copyInto(next, object)
 	return nil
 }
@@ -261,10 +261,10 @@ func (s *shelf) Delete(_ context.Context, object client.Object, options ...clien
 		next := stored.DeepCopyObject().(client.Object)
 		next.SetDeletionTimestamp(&metav1.Time{Time: testNow()})
 		next.SetDeletionGracePeriodSeconds(grace)
-		s.put(next)
+		s.putObject(next)
 		return nil
 	}
-	s.remove(stored)
+	s.removeObject(stored)
 	return nil
 }
 

@@ -75,7 +75,7 @@ func signedToken(key, issuer string, issued time.Time, life time.Duration, pod t
 
 // tokenPod asks for one token for the API server and one for vault.
 func tokenPod() *corev1.Pod {
-	source := func(audience string, seconds int64) corev1.VolumeProjection {
+	newProjection := func(audience string, seconds int64) corev1.VolumeProjection {
 		return corev1.VolumeProjection{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Audience: audience, ExpirationSeconds: &seconds, Path: "token" + audience}}
 	}
 	return &corev1.Pod{
@@ -83,7 +83,7 @@ func tokenPod() *corev1.Pod {
 		Spec: corev1.PodSpec{
 			ServiceAccountName: "web",
 			Volumes: []corev1.Volume{{Name: "t", VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{
-				Sources: []corev1.VolumeProjection{source("", 3600), source("vault", 600)},
+				Sources: []corev1.VolumeProjection{newProjection("", 3600), newProjection("vault", 600)},
 			}}}},
 		},
 	}

@@ -21,17 +21,17 @@ type sink struct{ usage *Usage }
 
 var _ cache.TransformingStore = sink{}
 
-// stripped replaces a pod while a list of all pods comes in.
-type stripped struct {
+// strippedPod replaces a pod while a list of all pods comes in.
+type strippedPod struct {
 	metav1.PartialObjectMetadata
 	share share
 }
 
 // DeepCopyObject implements runtime.Object. Nobody changes one.
-func (s *stripped) DeepCopyObject() runtime.Object { return s }
+func (s *strippedPod) DeepCopyObject() runtime.Object { return s }
 
 // GetObjectKind implements runtime.Object.
-func (s *stripped) GetObjectKind() schema.ObjectKind { return schema.EmptyObjectKind }
+func (s *strippedPod) GetObjectKind() schema.ObjectKind { return schema.EmptyObjectKind }
 
 // Transformer implements cache.TransformingStore.
 func (s sink) Transformer() cache.TransformFunc {
@@ -40,7 +40,7 @@ func (s sink) Transformer() cache.TransformFunc {
 		if !ok {
 			return o, nil
 		}
-		small := &stripped{share: shareOf(pod)}
+		small := &strippedPod{share: shareOf(pod)}
 		small.Namespace, small.Name = pod.Namespace, pod.Name
 		return small, nil
 	}
@@ -91,7 +91,7 @@ func keyed(o any) (string, share, error) {
 	switch o := o.(type) {
 	case *corev1.Pod:
 		return strings.Clone(o.Namespace + "/" + o.Name), shareOf(o), nil
-	case *stripped:
+	case *strippedPod:
 		return strings.Clone(o.Namespace + "/" + o.Name), o.share, nil
 	}
 	return "", share{}, fmt.Errorf("cannot read an object of type %T as a pod", o)

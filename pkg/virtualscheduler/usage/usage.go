@@ -115,7 +115,7 @@ func (u *Usage) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("cannot read the pods of others: %w", err)
 	}
-	foreign := func(options *metav1.ListOptions) {
+	selectForeign := func(options *metav1.ListOptions) {
 		options.LabelSelector = labels.Cluster + "!=" + u.options.Cluster
 		options.FieldSelector = fields.AndSelectors(
 			fields.OneTermNotEqualSelector("spec.nodeName", ""),
@@ -123,7 +123,7 @@ func (u *Usage) Run(ctx context.Context) error {
 			fields.OneTermNotEqualSelector("status.phase", string(corev1.PodFailed)),
 		).String()
 	}
-	watch := cache.NewFilteredListWatchFromClient(host, "pods", metav1.NamespaceAll, foreign)
+	watch := cache.NewFilteredListWatchFromClient(host, "pods", metav1.NamespaceAll, selectForeign)
 	reflector := cache.NewReflectorWithOptions(watch, &corev1.Pod{}, sink{u}, cache.ReflectorOptions{Name: "pods of others"})
 	var publisher sync.WaitGroup
 	publisher.Go(func() { u.publish(ctx) })

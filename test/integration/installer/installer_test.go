@@ -69,7 +69,7 @@ func TestAdminOfOneNamespace(t *testing.T) {
 	}
 	// What the controller of the host puts into the ClusterRole admin.
 	for _, part := range []string{"system:aggregate-to-admin", "system:aggregate-to-edit", "system:aggregate-to-view"} {
-		bind(t, client, part)
+		bindRole(t, client, part)
 	}
 	awaitPermission(t, client, "create", "rbac.authorization.k8s.io", "roles", "")
 	awaitPermission(t, client, "create", "apps", "statefulsets", "")
@@ -82,7 +82,7 @@ func TestAdminOfOneNamespace(t *testing.T) {
 	if _, err := client.RbacV1().ClusterRoles().Create(t.Context(), role, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	bind(t, client, role.Name)
+	bindRole(t, client, role.Name)
 	for _, rule := range role.Rules {
 		for _, resource := range rule.Resources {
 			main, sub, _ := strings.Cut(resource, "/")
@@ -181,8 +181,8 @@ func yamlBlocks(t *testing.T) [][]byte {
 	return blocks
 }
 
-// bind binds a ClusterRole to the user, in the namespace.
-func bind(t *testing.T, client kubernetes.Interface, role string) {
+// bindRole binds a ClusterRole to the user, in the namespace.
+func bindRole(t *testing.T, client kubernetes.Interface, role string) {
 	t.Helper()
 	binding := &rbacv1.RoleBinding{
 		ObjectMeta: metav1.ObjectMeta{GenerateName: "jane-"},

@@ -128,7 +128,7 @@ func (o *observer) set(object any) {
 	o.versions[configMap.Name], o.values[configMap.Name] = version, configMap.Data["value"]
 }
 
-func (o *observer) remove(object any) {
+func (o *observer) recordDelete(object any) {
 	if gone, ok := object.(cache.DeletedFinalStateUnknown); ok {
 		object = gone.Obj
 	}
@@ -167,7 +167,7 @@ func observe(t *testing.T, client kubernetes.Interface) *observer {
 	o := &observer{t: t, versions: map[string]uint64{}, values: map[string]string{}}
 	factory := informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithNamespace("kube-public"))
 	_, err := factory.Core().V1().ConfigMaps().Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc: o.set, UpdateFunc: func(_, object any) { o.set(object) }, DeleteFunc: o.remove,
+		AddFunc: o.set, UpdateFunc: func(_, object any) { o.set(object) }, DeleteFunc: o.recordDelete,
 	})
 	if err != nil {
 		t.Fatal(err)

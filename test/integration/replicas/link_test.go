@@ -214,7 +214,7 @@ func TestLink(t *testing.T) {
 	}
 	defer connection.Close()
 	answer := make([]byte, 1)
-	ask := func(patience time.Duration) error {
+	readByte := func(patience time.Duration) error {
 		if err := connection.SetReadDeadline(time.Now().Add(patience)); err != nil {
 			return err
 		}
@@ -227,19 +227,19 @@ func TestLink(t *testing.T) {
 		}
 	}
 	send()
-	if err := ask(patience); err != nil {
+	if err := readByte(patience); err != nil {
 		t.Fatalf("an intact link: %v", err)
 	}
 	l.cut()
 	l.cut()
 	send()
 	var timeout net.Error
-	if err := ask(50 * time.Millisecond); !errors.As(err, &timeout) || !timeout.Timeout() {
+	if err := readByte(50 * time.Millisecond); !errors.As(err, &timeout) || !timeout.Timeout() {
 		t.Errorf("a cut link: %v, want silence", err)
 	}
 	l.mend()
 	l.mend()
-	if err := ask(patience); err != nil {
+	if err := readByte(patience); err != nil {
 		t.Errorf("a mended link: %v, want what was sent before", err)
 	}
 }

@@ -42,8 +42,8 @@ func (c *crowd) all(do func(*shop) error) error {
 	return errors.Join(errs...)
 }
 
-// bound returns how many pods of all shops have a node, or where the sides differ.
-func (c *crowd) bound(ctx context.Context) (int, error) {
+// countBound returns how many pods of all shops have a node, or where the sides differ.
+func (c *crowd) countBound(ctx context.Context) (int, error) {
 	total := 0
 	var problems []error
 	for _, s := range c.shops {
@@ -124,7 +124,7 @@ func TestCrowd(t *testing.T) {
 	// No pod requests both, so how many find room does not depend on who comes first.
 	// There are 40 with a GPU each, and 80 with two CPUs each.
 	eventually(t, "what the host has is used", func(ctx context.Context) error {
-		n, err := c.bound(ctx)
+		n, err := c.countBound(ctx)
 		if err == nil && n < 120 {
 			err = fmt.Errorf("%d of 120 pods are bound", n)
 		}
@@ -134,7 +134,7 @@ func TestCrowd(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "all run where there is room for all", func(ctx context.Context) error {
-		n, err := c.bound(ctx)
+		n, err := c.countBound(ctx)
 		if err == nil && n != 240 {
 			err = fmt.Errorf("%d of 240 pods are bound", n)
 		}
@@ -163,7 +163,7 @@ func TestCrashes(t *testing.T) {
 		}
 	}
 	eventually(t, "the host is full and both sides agree", func(ctx context.Context) error {
-		n, err := c.bound(ctx)
+		n, err := c.countBound(ctx)
 		if err == nil && n != 32 {
 			err = errors.Join(fmt.Errorf("%d of 32 pods are bound", n), c.pending(ctx))
 		}
@@ -173,7 +173,7 @@ func TestCrashes(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "all run where there is room for all", func(ctx context.Context) error {
-		n, err := c.bound(ctx)
+		n, err := c.countBound(ctx)
 		if err == nil && n != 80 {
 			err = errors.Join(fmt.Errorf("%d of 80 pods are bound", n), c.pending(ctx))
 		}

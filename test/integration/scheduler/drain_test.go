@@ -133,13 +133,13 @@ func (s *shop) leastAvailable(t *testing.T) func() int {
 	changes := await.Changes(t, list.ResourceVersion, pods.Watch)
 	count := &available{pods: map[types.UID]bool{}, versions: map[types.UID]string{}}
 	for i := range list.Items {
-		count.saw(&list.Items[i], false)
+		count.observe(&list.Items[i], false)
 	}
 	count.least = len(count.pods)
 	go func() {
 		for event := range changes {
 			if pod, is := event.Object.(*corev1.Pod); is {
-				count.saw(pod, event.Type == watch.Deleted)
+				count.observe(pod, event.Type == watch.Deleted)
 			}
 		}
 	}()
@@ -166,7 +166,7 @@ type available struct {
 	least    int
 }
 
-func (a *available) saw(pod *corev1.Pod, deleted bool) {
+func (a *available) observe(pod *corev1.Pod, deleted bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.versions[pod.UID] = pod.ResourceVersion

@@ -71,7 +71,7 @@ func kills() []killed {
 		{
 			name: "refused unawares, then bound", reason: "the host gets room for what it has refused and takes it",
 			full: true, hush: true, until: (*step).isRefusedUnawares,
-			dead: func(t *testing.T, s *step) { s.bind(t) },
+			dead: func(t *testing.T, s *step) { s.freeNode(t) },
 		},
 		{
 			name: "refused unawares", reason: "another node has room than the one that was proposed",
@@ -86,13 +86,13 @@ func kills() []killed {
 		{
 			name: "not withdrawn, then bound", reason: "the host takes what was to be withdrawn: there it stays",
 			full: true, catches: []request{{method: http.MethodDelete, resource: "pods"}},
-			dead: func(t *testing.T, s *step) { s.bind(t) },
+			dead: func(t *testing.T, s *step) { s.freeNode(t) },
 		},
 		{
 			name: "withdrawn too late", reason: "a delete that was sent for a refused pod must not meet a bound one",
 			full: true, catches: []request{{method: http.MethodDelete, resource: "pods", fate: late}},
 			dead: func(t *testing.T, s *step) {
-				s.bind(t)
+				s.freeNode(t)
 				if got := s.caught[0].let(t); got.code != http.StatusConflict {
 					t.Errorf("the host answers %d to the late delete: %s", got.code, got.body)
 				}
@@ -109,7 +109,7 @@ func kills() []killed {
 			catches: []request{{method: http.MethodPost, resource: "pods", fate: late}}, gone: true,
 			alive: func(t *testing.T, s *step) {
 				s.running(t, s.pod.Name)
-				s.remove(t)
+				s.deletePod(t)
 				if got := s.caught[0].let(t); got.code != http.StatusCreated {
 					t.Errorf("the host answers %d to the late request: %s", got.code, got.body)
 				}
@@ -188,7 +188,7 @@ func (k killed) run(t *testing.T, s *step) {
 	}
 	if !k.gone {
 		s.settled(t)
-		s.remove(t)
+		s.deletePod(t)
 		if n := s.bound.count(t); n != 1 {
 			t.Errorf("%d host pods of it had a node", n)
 		}
@@ -222,8 +222,8 @@ func (s *step) settled(t *testing.T) {
 	}
 }
 
-// remove deletes the pod as its tenant, and waits until both sides have forgotten it.
-func (s *step) remove(t *testing.T) {
+// deletePod deletes the pod as its tenant, and waits until both sides have forgotten it.
+func (s *step) deletePod(t *testing.T) {
 	t.Helper()
 	if err := s.client.CoreV1().Pods(metav1.NamespaceDefault).Delete(t.Context(), s.name, metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
@@ -275,9 +275,9 @@ func (s *step) other(t *testing.T) string {
 	return s.place
 }
 
-// bind frees the node that the refused pod is pinned to. It waits until the host has bound
+// freeNode frees the node that the refused pod is pinned to. It waits until the host has bound
 // the pod there, where it must stay.
-func (s *step) bind(t *testing.T) {
+func (s *step) freeNode(t *testing.T) {
 	t.Helper()
 	s.free(t, s.held(t))
 	eventually(t, "the host binds the pod", s.isBound)

@@ -184,14 +184,14 @@ func watchBound(t *testing.T, s *shop) *boundPods {
 	go func() {
 		for event := range changes {
 			if pod, is := event.Object.(*corev1.Pod); is {
-				b.saw(pod, event.Type == watch.Deleted)
+				b.observe(pod, event.Type == watch.Deleted)
 			}
 		}
 	}()
 	return b
 }
 
-func (b *boundPods) saw(pod *corev1.Pod, deleted bool) {
+func (b *boundPods) observe(pod *corev1.Pod, deleted bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if pod.Spec.NodeName == "" {

@@ -83,7 +83,7 @@ func (w *switched) off(t *testing.T) {
 		eventually(t, name+" waits at the host", func(ctx context.Context) error { return w.refusedByHost(ctx, name, "") })
 	}
 	w.cordoning(t, false)
-	w.note(t, "steady", "starting")
+	w.recordHostPods(t, "steady", "starting")
 }
 
 // on lets the virtual scheduler decide, who knows that nothing large fits.
@@ -119,7 +119,7 @@ func (w *switched) on(t *testing.T) {
 	if pod := w.running(t, "probe"); pod.Spec.NodeName != node {
 		t.Errorf("probe is on %s, which is cordoned", pod.Spec.NodeName)
 	}
-	w.note(t, "probe")
+	w.recordHostPods(t, "probe")
 	w.unmoved(t)
 }
 
@@ -162,7 +162,7 @@ func (w *switched) offAgain(t *testing.T) {
 	if pod := w.running(t, "large"); pod.Spec.NodeName != w.host.Nodes()[1] {
 		t.Errorf("large is on %s, where there is no room", pod.Spec.NodeName)
 	}
-	w.note(t, "large")
+	w.recordHostPods(t, "large")
 	eventually(t, "the cordon is gone", func(ctx context.Context) error {
 		node, err := w.client.CoreV1().Nodes().Get(ctx, w.host.Nodes()[1], metav1.GetOptions{})
 		if err == nil && node.Spec.Unschedulable {

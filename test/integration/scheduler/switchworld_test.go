@@ -100,8 +100,8 @@ func (w *switched) addSilent(t *testing.T) {
 	})
 }
 
-// note remembers the host pods of virtual pods that have a node.
-func (w *switched) note(t *testing.T, names ...string) {
+// recordHostPods remembers the host pods of virtual pods that have a node.
+func (w *switched) recordHostPods(t *testing.T, names ...string) {
 	t.Helper()
 	for _, name := range names {
 		pod, err := w.hostPod(t.Context(), name)

@@ -184,7 +184,7 @@ func (w *twoWriters) sync(t *testing.T, killed bool) {
 
 // check holds that nobody lost anything.
 func (w *twoWriters) check() error {
-	shown := func(host, tenant map[string]string) map[string]string {
+	expectedValues := func(host, tenant map[string]string) map[string]string {
 		want := map[string]string{}
 		maps.Copy(want, tenant)
 		maps.Copy(want, host)
@@ -207,9 +207,9 @@ func (w *twoWriters) check() error {
 	resources := w.resources.DeepCopy()
 	maps.Copy(resources, w.host.Status.Capacity)
 	switch {
-	case !maps.Equal(shown(w.host.Labels, w.labels), w.virtual.Labels):
+	case !maps.Equal(expectedValues(w.host.Labels, w.labels), w.virtual.Labels):
 		return fmt.Errorf("labels: %v, host %v, tenant %v", w.virtual.Labels, w.host.Labels, w.labels)
-	case !maps.Equal(shown(w.host.Annotations, w.annotations), annotations):
+	case !maps.Equal(expectedValues(w.host.Annotations, w.annotations), annotations):
 		return fmt.Errorf("annotations: %v, host %v, tenant %v", annotations, w.host.Annotations, w.annotations)
 	case len(taints) != len(w.virtual.Spec.Taints) || !maps.Equal(want, taints):
 		return fmt.Errorf("taints: %v, host %v, tenant %v", w.virtual.Spec.Taints, w.host.Spec.Taints, w.taints)
