@@ -156,7 +156,7 @@ func TestCustomResourceMemory(t *testing.T) {
 		eventually(t, "a custom resource", func(ctx context.Context) string {
 			_, err := own.Create(ctx, &unstructured.Unstructured{Object: map[string]any{
 				"apiVersion": "memory.example.com/v1", "kind": "Gadget", "metadata": map[string]any{"name": name},
-				"text": strings.Repeat("x", largeMap/2),
+				"text": strings.Repeat("x", largeMap*3/4), // Both count as 12 MiB, with a limit of 8 MiB.
 			}}, metav1.CreateOptions{})
 			if err != nil {
 				return err.Error()
@@ -197,7 +197,7 @@ func TestCustomResourceMemory(t *testing.T) {
 	})
 	select {
 	case err := <-listed:
-		t.Errorf("the list ended before there was room: %v", err)
+		t.Fatalf("the list ended before there was room: %v", err)
 	default:
 	}
 	if list, err := own.List(t.Context(), anyVersion); err != nil || len(list.Items) != 2 {
