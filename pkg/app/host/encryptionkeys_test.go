@@ -114,14 +114,14 @@ func TestEncryptionKeysComeBack(t *testing.T) {
 	if edited, err = secrets.Update(t.Context(), edited, metav1.UpdateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	k.observe(edited)
+	k.recordShown(edited)
 	if _, err := k.ensure(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if err := secrets.Delete(t.Context(), shop().Encryption(), metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	k.observe(nil)
+	k.recordShown(nil)
 	if _, err := k.ensure(t.Context()); err != nil {
 		t.Fatal(err)
 	}

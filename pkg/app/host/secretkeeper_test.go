@@ -219,7 +219,7 @@ func TestSecretOfChart(t *testing.T) {
 		t.Fatal(err)
 	}
 	keeper.Desired = fixedSecret{Data: map[string][]byte{"key": []byte("value")}}
-	keeper.observe(secret)
+	keeper.recordShown(secret)
 	if _, err := keeper.ensure(t.Context()); err != nil {
 		t.Fatal(err)
 	}
