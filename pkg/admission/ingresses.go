@@ -45,16 +45,22 @@ func (c ingressCheck) check(ctx context.Context, a admission.Attributes, o admis
 			"so the Ingress has an effect only if a controller for it runs in this virtual cluster. "+
 			"The operator of the host can change this with policies.ingresses.classes.", class)}}, nil
 	}
-	if old != nil && policy.IngressClass(old) != class {
-		wasHosts, err := c.isHosts(ctx, old)
-		if err != nil {
-			return Decision{}, unknownHost(a, err)
-		}
-		if !wasHosts {
-			old = nil // Nobody has checked what is stored.
-		}
+	if old, err = c.ifChecked(ctx, old, class); err != nil {
+		return Decision{}, unknownHost(a, err)
 	}
 	return Decision{Violations: c.rules.Check(old, ingress), Warnings: c.rules.Warnings(old, ingress)}, nil
+}
+
+// ifChecked returns the stored Ingress if it was checked when it was written: it has the same class, or one of the host.
+// It returns nil for another one, as for none.
+func (c ingressCheck) ifChecked(ctx context.Context, old *networkingv1.Ingress, class string) (*networkingv1.Ingress, error) {
+	if old == nil || policy.IngressClass(old) == class {
+		return old, nil
+	}
+	if wasHosts, err := c.isHosts(ctx, old); err != nil || !wasHosts {
+		return nil, err
+	}
+	return old, nil
 }
 
 // isHosts reports whether a controller of the host serves an Ingress.
