@@ -9,6 +9,7 @@ import (
 	"helm.sh/helm/v4/pkg/engine"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/dynamic"
 	dynamicfake "k8s.io/client-go/dynamic/fake"
@@ -89,7 +90,8 @@ func TestUpgradeKeepsClaims(t *testing.T) {
 	}
 }
 
-// TestUpgradeKeepsBackupClaim upgrades a release with a claim of backups. The host allows no change of it but more size.
+// TestUpgradeKeepsBackupClaim upgrades a release with a claim of backups. The host allows no change of it but more size, less
+// than what it could not grow to, and its first class.
 func TestUpgradeKeepsBackupClaim(t *testing.T) {
 	t.Parallel()
 	ch := loadChart(t)
@@ -97,22 +99,29 @@ func TestUpgradeKeepsBackupClaim(t *testing.T) {
 		return "controlPlane: {backingStore: {backup: {enabled: true, volumeClaim: {" + settings + "}}}}"
 	}
 	const path = "controlPlane.backingStore.backup.volumeClaim."
-	for _, c := range []struct{ name, before, after, want string }{
-		{"nothing", claim(""), claim(""), ""},
-		{"backups off", claim("size: 5Gi"), "", ""},
-		{"the policy", claim("retentionPolicy: Retain"), claim("retentionPolicy: Delete"), ""},
-		{"the same size, in another unit", claim("size: 5Gi"), claim("size: 5120Mi"), ""},
-		{"more size", claim("size: 5Gi"), claim("size: 10Gi"), ""},
-		{"less size", claim("size: 10Gi"), claim("size: 5Gi"), path + `size: Invalid value: "5Gi": the claim has 10Gi, and cannot shrink`},
-		{"the class", claim("storageClass: slow"), claim("storageClass: fast"), path + `storageClass: Invalid value: "fast": the claim has "slow"`},
-		{"the default class", claim("storageClass: slow"), claim(""), ""},
-		{"the order of modes", claim("accessModes: [ReadWriteOnce, ReadWriteMany]"), claim("accessModes: [ReadWriteMany, ReadWriteOnce]"), ""},
-		{"the modes", claim(""), claim("accessModes: [ReadWriteMany]"), path + `accessModes: Invalid value: ["ReadWriteMany"]: the claim has ["ReadWriteOnce"]`},
+	const bound, pending = "1Gi", ""
+	for _, c := range []struct{ name, before, after, capacity, want string }{
+		{"nothing", claim(""), claim(""), bound, ""},
+		{"backups off", claim("size: 5Gi"), "", bound, ""},
+		{"the policy", claim("retentionPolicy: Retain"), claim("retentionPolicy: Delete"), bound, ""},
+		{"the same size, in another unit", claim("size: 5Gi"), claim("size: 5120Mi"), pending, ""},
+		{"more size", claim("size: 5Gi"), claim("size: 10Gi"), "5Gi", ""},
+		{"more size before it is bound", claim("size: 5Gi"), claim("size: 10Gi"), pending, path + `size: Invalid value: "10Gi": the claim has 5Gi, and cannot grow before it is bound`},
+		{"back to what it can grow to", claim("size: 1000Gi"), claim("size: 20Gi"), "10Gi", ""},
+		{"less size", claim("size: 10Gi"), claim("size: 5Gi"), "10Gi", path + `size: Invalid value: "5Gi": the claim has 10Gi, and cannot shrink`},
+		{"the first class", claim(""), claim("storageClass: fast"), pending, ""},
+		{"the class", claim("storageClass: slow"), claim("storageClass: fast"), bound, path + `storageClass: Invalid value: "fast": the claim has "slow"`},
+		{"the default class", claim("storageClass: slow"), claim(""), bound, ""},
+		{"the order of modes", claim("accessModes: [ReadWriteOnce, ReadWriteMany]"), claim("accessModes: [ReadWriteMany, ReadWriteOnce]"), bound, path + "accessModes: Invalid value"},
+		{"the modes", claim(""), claim("accessModes: [ReadWriteMany]"), bound, path + `accessModes: Invalid value: ["ReadWriteMany"]: the claim has ["ReadWriteOnce"]`},
 	} {
 		rendered := mustRender(t, ch, c.before)
-		host := hostOf{objects: []runtime.Object{
-			object[*appsv1.StatefulSet](t, rendered, "shop"), object[*corev1.PersistentVolumeClaim](t, rendered, "shop-backup"),
-		}}
+		live := object[*corev1.PersistentVolumeClaim](t, rendered, "shop-backup")
+		if c.capacity != pending {
+			live.Status.Phase = corev1.ClaimBound
+			live.Status.Capacity = corev1.ResourceList{corev1.ResourceStorage: resource.MustParse(c.capacity)}
+		}
+		host := hostOf{objects: []runtime.Object{object[*appsv1.StatefulSet](t, rendered, "shop"), live}}
 		err := upgradeOn(t, host, c.after)
 		switch {
 		case c.want == "" && err != nil:

@@ -34,7 +34,8 @@ alone, after all else has changed. Sizes are compared as numbers: the host write
 
 {{- /*
 Refuses a change of the claim of backups that the host would refuse in the middle of an upgrade. A claim that an earlier
-release has left counts too. Without a class in the values, it has the default class or a former one.
+release has left counts too. Without a class in the values, it has the default class or a former one. A claim without
+any class may get one. Since 1.32, hosts allow to lower a size to which a claim has not grown yet.
 */ -}}
 {{- define "sublet.keepBackupClaim" -}}
 {{- $live := lookup "v1" "PersistentVolumeClaim" .Release.Namespace (printf "%s-backup" .Release.Name) -}}
@@ -42,15 +43,22 @@ release has left counts too. Without a class in the values, it has the default c
 {{- $claim := .Values.controlPlane.backingStore.backup.volumeClaim -}}
 {{- $problems := list -}}
 {{- $size := dig "spec" "resources" "requests" "storage" "0" $live -}}
-{{- if lt (include "sublet.quantity" $claim.size | float64) (include "sublet.quantity" $size | float64) -}}
+{{- $wanted := include "sublet.quantity" $claim.size | float64 -}}
+{{- $present := include "sublet.quantity" $size | float64 -}}
+{{- $isBound := eq (dig "status" "phase" "" $live) "Bound" -}}
+{{- $capacity := include "sublet.quantity" (dig "status" "capacity" "storage" $size $live) | float64 -}}
+{{- $recovers := and $isBound (gt $wanted $capacity) (semverCompare ">=1.32-0" $.Capabilities.KubeVersion.Version) -}}
+{{- if and (gt $wanted $present) (not $isBound) -}}
+{{- $problems = append $problems (printf "size: Invalid value: %q: the claim has %s, and cannot grow before it is bound" (toString $claim.size) $size) -}}
+{{- else if and (lt $wanted $present) (not $recovers) -}}
 {{- $problems = append $problems (printf "size: Invalid value: %q: the claim has %s, and cannot shrink" (toString $claim.size) $size) -}}
 {{- end -}}
 {{- $class := dig "spec" "storageClassName" "" $live -}}
-{{- if and $claim.storageClass (ne $claim.storageClass $class) -}}
+{{- if and $claim.storageClass (hasKey $live.spec "storageClassName") (ne $claim.storageClass $class) -}}
 {{- $problems = append $problems (printf "storageClass: Invalid value: %q: the claim has %q" $claim.storageClass $class) -}}
 {{- end -}}
 {{- $modes := dig "spec" "accessModes" list $live -}}
-{{- if ne (sortAlpha $claim.accessModes | toJson) (sortAlpha $modes | toJson) -}}
+{{- if ne (toJson $claim.accessModes) (toJson $modes) -}}
 {{- $problems = append $problems (printf "accessModes: Invalid value: %s: the claim has %s" (toJson $claim.accessModes) (toJson $modes)) -}}
 {{- end -}}
 {{- with $problems -}}

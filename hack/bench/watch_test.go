@@ -21,12 +21,13 @@ type fakeAPI struct {
 	from    chan string
 }
 
-func (f fakeAPI) watch(_ context.Context, o metav1.ListOptions) (watch.Interface, error) {
+func (f fakeAPI) watch(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
 	f.from <- o.ResourceVersion
 	stream, more := <-f.streams
 	if !more {
 		return nil, errors.New("connection refused")
 	}
+	context.AfterFunc(ctx, stream.Stop)
 	return stream, nil
 }
 

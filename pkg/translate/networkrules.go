@@ -112,7 +112,7 @@ const (
 // false if there are no common ports.
 func intersectPorts(tenant, operator []networkingv1.NetworkPolicyPort, mixed mixedPorts) (ports []networkingv1.NetworkPolicyPort, ok bool) {
 	if len(tenant) == 0 {
-		return operator, true
+		return withProtocols(operator), true
 	}
 	if len(operator) == 0 {
 		return tenant, true
@@ -131,6 +131,15 @@ func intersectPorts(tenant, operator []networkingv1.NetworkPolicyPort, mixed mix
 	return both, len(both) > 0
 }
 
+// withProtocols returns ports of the settings with the protocol that the API fills in, as the host has them in its copies.
+func withProtocols(ports []networkingv1.NetworkPolicyPort) []networkingv1.NetworkPolicyPort {
+	ports = slices.Clone(ports)
+	for i := range ports {
+		ports[i].Protocol = new(protocolOf(ports[i]))
+	}
+	return ports
+}
+
 // intersectPort returns the ports that two entries have in common. ok is false if there are none.
 func intersectPort(tenant, operator networkingv1.NetworkPolicyPort, mixed mixedPorts) (port networkingv1.NetworkPolicyPort, ok bool) {
 	switch {
@@ -139,7 +148,7 @@ func intersectPort(tenant, operator networkingv1.NetworkPolicyPort, mixed mixedP
 	case operator.Port == nil:
 		return tenant, true
 	case tenant.Port == nil:
-		return operator, true
+		return withProtocols([]networkingv1.NetworkPolicyPort{operator})[0], true
 	case tenant.Port.Type != operator.Port.Type:
 		return tenant, mixed == keepTenantPort
 	case tenant.Port.Type == intstr.String:
