@@ -17,6 +17,9 @@ const (
 	streamBuffer = 256 << 10
 	// bodiesShare divides the memory for requests. One part of it is what such bodies may take in addition.
 	bodiesShare = 2
+	// smallBody is the size of bodies for which a quarter of that is left, in bytes. One account of the tenant may fill the
+	// rest.
+	smallBody = 16 << 10
 )
 
 // pendingBodies bounds the memory of bodies that handlers have not read. The server reads ahead, also for requests
@@ -36,7 +39,11 @@ func (p *pendingBodies) denyExcess(next http.Handler) http.Handler {
 			return
 		}
 		defer p.used.Add(-size)
-		if p.used.Add(size) > p.requestMemory()/bodiesShare {
+		limit := p.requestMemory() / bodiesShare
+		if size > smallBody {
+			limit -= limit / 4
+		}
+		if p.used.Add(size) > limit {
 			responsewriters.ErrorNegotiated(newTooManyBodies(), legacyscheme.Codecs, metav1.Unversioned, w, req)
 			return
 		}

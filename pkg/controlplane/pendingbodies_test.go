@@ -53,11 +53,11 @@ func TestPendingSize(t *testing.T) {
 	})
 }
 
-// TestPendingBodies sends bodies that nobody reads until there is no room.
+// TestPendingBodies sends large bodies that nobody reads until there is no room. A quarter is left to small ones.
 func TestPendingBodies(t *testing.T) {
 	t.Parallel()
-	const most = 4
-	p := &pendingBodies{requestMemory: func() int64 { return most * streamBuffer * bodiesShare }}
+	const most = 3
+	p := &pendingBodies{requestMemory: func() int64 { return (most + 1) * streamBuffer * bodiesShare }}
 	begun, end := make(chan struct{}), make(chan struct{})
 	handler := p.denyExcess(http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) {
 		if req.ContentLength == 0 {
@@ -76,9 +76,11 @@ func TestPendingBodies(t *testing.T) {
 		group.Go(func() { serve(-1) })
 		<-begun
 	}
-	if denied := serve(1); denied.Code != http.StatusTooManyRequests || denied.Header().Get("Retry-After") == "" {
+	if denied := serve(streamBuffer); denied.Code != http.StatusTooManyRequests || denied.Header().Get("Retry-After") == "" {
 		t.Errorf("one more: got %d with %v, want 429 and when to try again", denied.Code, denied.Header())
 	}
+	group.Go(func() { serve(smallBody) })
+	<-begun
 	if answer := serve(0); answer.Code != http.StatusOK {
 		t.Errorf("without a body: got %d", answer.Code)
 	}

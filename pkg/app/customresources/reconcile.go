@@ -138,7 +138,8 @@ func (c *Controller) replace(ctx context.Context, k kind, host, virtual, wanted 
 
 // write creates or updates the virtual definition. changed reports whether it did. Before the schema changes, it stops
 // syncing the kind: the plan that runs knows no field that the new schema adds. The kind starts again once the
-// watch shows the new definition. After an error that may take several retries, as the server may have written it.
+// watch shows the new definition. After an error that may take several retries, as the server may have written it. A
+// definition that the server refuses stops nothing.
 func (c *Controller) write(ctx context.Context, virtual, wanted *apiextensionsv1.CustomResourceDefinition) (changed bool, err error) {
 	if virtual == nil {
 		_, err := c.Virtual.ApiextensionsV1().CustomResourceDefinitions().Create(ctx, wanted, metav1.CreateOptions{})
@@ -156,6 +157,10 @@ func (c *Controller) write(ctx context.Context, virtual, wanted *apiextensionsv1
 		return false, nil
 	}
 	if !apiequality.Semantic.DeepEqual(after.Spec, virtual.Spec) {
+		try := metav1.UpdateOptions{DryRun: []string{metav1.DryRunAll}}
+		if _, err := c.Virtual.ApiextensionsV1().CustomResourceDefinitions().Update(ctx, after, try); err != nil {
+			return false, fmt.Errorf("cannot update definition %s: %w", wanted.Name, err)
+		}
 		c.stopSyncing(virtual.Name)
 	}
 	written, err := c.Virtual.ApiextensionsV1().CustomResourceDefinitions().Update(ctx, after, metav1.UpdateOptions{})

@@ -18,10 +18,13 @@ import (
 )
 
 // recordUpdates records the kinds that run at each later update of a virtual definition, and returns a function that
-// lists them. The first update fails. The others get a version, as an API server gives it.
+// lists them. The first update fails. The others get a version, as an API server gives it. Dry runs are not recorded.
 func (w *world) recordUpdates() func() []string {
 	var atUpdates []string
 	react := func(action clienttesting.Action) (bool, runtime.Object, error) {
+		if isDryRun(action) {
+			return true, action.(clienttesting.UpdateAction).GetObject(), nil
+		}
 		w.engine.mu.Lock()
 		atUpdates = append(atUpdates, strings.Join(w.engine.kinds, ", "))
 		count := len(atUpdates)
@@ -45,6 +48,12 @@ func (w *world) recordUpdates() func() []string {
 		defer w.engine.mu.Unlock()
 		return atUpdates
 	}
+}
+
+// isDryRun reports whether an action is the dry run of an update.
+func isDryRun(action clienttesting.Action) bool {
+	update, ok := action.(clienttesting.UpdateActionImpl)
+	return ok && len(update.UpdateOptions.DryRun) > 0
 }
 
 // redefine changes the definition on the host.
@@ -110,6 +119,29 @@ func TestRunsAfterAnnotations(t *testing.T) {
 			t.Errorf("got the kinds %q, want %s", running, allKinds)
 		}
 	}
+}
+
+// TestRefusedDefinition lets the API server refuse the new definition. The kind keeps running with the one before.
+func TestRefusedDefinition(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, toHost(v1alpha1.CustomResource{}))
+	w.define(t, same)
+	w.establish(t)
+	w.engine.has(t, allKinds)
+	refused := make(chan bool, 100) // whether it was a dry run
+	w.virtual.Lock()
+	w.virtual.PrependReactor("update", "customresourcedefinitions", func(action clienttesting.Action) (bool, runtime.Object, error) {
+		refused <- isDryRun(action)
+		return true, nil, errors.New("no such function")
+	})
+	w.virtual.Unlock()
+	w.redefine(t, func(d *apiextensionsv1.CustomResourceDefinition) { d.Spec.Names.ShortNames = []string{"w"} })
+	for range 2 {
+		if !<-refused {
+			t.Error("it has stopped the kind before the API server has accepted the definition")
+		}
+	}
+	w.engine.has(t, allKinds)
 }
 
 // TestUpdateWithoutEffect lets the API server drop what differs. No event follows, so that the kind must start at once.

@@ -109,6 +109,7 @@ func (k *SecretKeeper) Run(ctx context.Context) error {
 func (k *SecretKeeper) keep(ctx context.Context, signals <-chan struct{}) {
 	backoff := newBackoff()
 	var due <-chan time.Time
+	var failure error // the last one of the host, which is the reason of those that follow
 	for {
 		select {
 		case <-ctx.Done():
@@ -122,12 +123,12 @@ func (k *SecretKeeper) keep(ctx context.Context, signals <-chan struct{}) {
 			next = backoff.Step() // The watch will soon show the newer Secret.
 		case errors.Is(err, errTooManyUpdates):
 			next = updatePeriod
-			k.recordError(err)
+			k.recordError(errors.Join(err, failure))
 		case err != nil:
-			next = backoff.Step()
+			next, failure = backoff.Step(), err
 			k.recordError(err)
 		default:
-			backoff = newBackoff()
+			backoff, failure = newBackoff(), nil
 		}
 		due = nil
 		if next > 0 {

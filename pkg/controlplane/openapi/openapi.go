@@ -234,13 +234,10 @@ func (d *Description) serveGroup(w http.ResponseWriter, req *http.Request) {
 	if service != nil {
 		crds = nil
 	}
-	if asked := req.URL.Query().Get("hash"); asked != "" {
-		if asked != hash(path, crds) {
-			http.Redirect(w, req, documentURL(path, crds), http.StatusMovedPermanently) //nolint:gosec // the path is one of ours
-			return
-		}
-		w.Header().Set("Cache-Control", "public, immutable")
-		w.Header().Set("Expires", time.Now().AddDate(1, 0, 0).Format(time.RFC1123)) //nolint:forbidigo // a header for caches
+	asked := req.URL.Query().Get("hash")
+	if asked != "" && asked != hash(path, crds) {
+		http.Redirect(w, req, documentURL(path, crds), http.StatusMovedPermanently) //nolint:gosec // the path is one of ours
+		return
 	}
 	answer, err := d.renderCounted(req, path, service, crds)
 	if apierrors.IsTooManyRequests(err) {
@@ -251,6 +248,10 @@ func (d *Description) serveGroup(w http.ResponseWriter, req *http.Request) {
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
+	}
+	if asked != "" && answer.code == http.StatusOK { // A client would keep an error for a year.
+		w.Header().Set("Cache-Control", "public, immutable")
+		w.Header().Set("Expires", time.Now().AddDate(1, 0, 0).Format(time.RFC1123)) //nolint:forbidigo // a header for caches
 	}
 	answer.writeTo(w)
 }
