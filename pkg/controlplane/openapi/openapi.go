@@ -249,9 +249,8 @@ func (d *Description) serveGroup(w http.ResponseWriter, req *http.Request) {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
-	if asked != "" && answer.code == http.StatusOK { // A client would keep an error for a year.
-		w.Header().Set("Cache-Control", "public, immutable")
-		w.Header().Set("Expires", time.Now().AddDate(1, 0, 0).Format(time.RFC1123)) //nolint:forbidigo // a header for caches
+	if asked != "" {
+		answer.markImmutable()
 	}
 	answer.writeTo(w)
 }

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/emicklei/go-restful/v3"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -34,6 +35,14 @@ func (r *rendered) WriteHeader(code int) {
 
 // Write implements http.ResponseWriter.
 func (r *rendered) Write(p []byte) (int, error) { return r.body.Write(p) }
+
+// markImmutable lets clients keep the document for a year. They never keep an error.
+func (r *rendered) markImmutable() {
+	if r.code == http.StatusOK {
+		r.header.Set("Cache-Control", "public, immutable")
+		r.header.Set("Expires", time.Now().AddDate(1, 0, 0).Format(time.RFC1123)) //nolint:forbidigo // a header for caches
+	}
+}
 
 // writeTo writes the answer. It takes as long as the client takes to read it.
 func (r *rendered) writeTo(w http.ResponseWriter) {
