@@ -47,8 +47,8 @@ func checkDefaults(a admission.Attributes, o admission.ObjectInterfaces) ([]poli
 	}}, nil
 }
 
-// addsMoreDefaults reports whether an update of a definition may add more values than before. Of counts that have ended
-// nobody knows which is larger.
+// addsMoreDefaults reports whether an update of a definition may add more values than before. It cannot compare
+// counts that have ended at manyDefaults.
 func addsMoreDefaults(old, definition *apiextensionsv1.CustomResourceDefinition, count int) bool {
 	if count < manyDefaults {
 		return count > countDefaults(old)

@@ -17,6 +17,16 @@ import (
 	"github.com/sublet-dev/sublet/test/await"
 )
 
+// newRunningWorld returns a world in which a kind of custom resources runs.
+func newRunningWorld(t *testing.T) *world {
+	t.Helper()
+	w := newWorld(t, toHost(v1alpha1.CustomResource{}))
+	w.define(t, same)
+	w.establish(t)
+	w.engine.has(t, allKinds)
+	return w
+}
+
 // recordUpdates records the kinds that run at each later update of a virtual definition, and returns a function that
 // lists them. The first update fails. The others get a version, as an API server gives it. Dry runs are not recorded.
 func (w *world) recordUpdates() func() []string {
@@ -75,10 +85,7 @@ func (w *world) redefine(t *testing.T, change func(*apiextensionsv1.CustomResour
 // field, so it must not run any more once the virtual cluster may serve it.
 func TestStopsBeforeUpdate(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, toHost(v1alpha1.CustomResource{}))
-	w.define(t, same)
-	w.establish(t)
-	w.engine.has(t, allKinds)
+	w := newRunningWorld(t)
 	atUpdates := w.recordUpdates()
 	w.redefine(t, func(d *apiextensionsv1.CustomResourceDefinition) {
 		d.Spec.Versions[0].Schema.OpenAPIV3Schema.Properties["configMapName"] = apiextensionsv1.JSONSchemaProps{Type: "string"}
@@ -99,10 +106,7 @@ func TestStopsBeforeUpdate(t *testing.T) {
 // TestRunsAfterAnnotations changes the annotations of a copy. No plan depends on them, so that the kind keeps running.
 func TestRunsAfterAnnotations(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, toHost(v1alpha1.CustomResource{}))
-	w.define(t, same)
-	w.establish(t)
-	w.engine.has(t, allKinds)
+	w := newRunningWorld(t)
 	atUpdates := w.recordUpdates()
 	w.redefine(t, func(d *apiextensionsv1.CustomResourceDefinition) {
 		d.Annotations = map[string]string{apiextensionsv1.KubeAPIApprovedAnnotation: "https://example.com"}
@@ -124,10 +128,7 @@ func TestRunsAfterAnnotations(t *testing.T) {
 // TestRefusedDefinition lets the API server refuse the new definition. The kind keeps running with the one before.
 func TestRefusedDefinition(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, toHost(v1alpha1.CustomResource{}))
-	w.define(t, same)
-	w.establish(t)
-	w.engine.has(t, allKinds)
+	w := newRunningWorld(t)
 	refused := make(chan bool, 100) // whether it was a dry run
 	w.virtual.Lock()
 	w.virtual.PrependReactor("update", "customresourcedefinitions", func(action clienttesting.Action) (bool, runtime.Object, error) {
@@ -147,10 +148,7 @@ func TestRefusedDefinition(t *testing.T) {
 // TestUpdateWithoutEffect lets the API server drop what differs. No event follows, so that the kind must start at once.
 func TestUpdateWithoutEffect(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, toHost(v1alpha1.CustomResource{}))
-	w.define(t, same)
-	w.establish(t)
-	w.engine.has(t, allKinds)
+	w := newRunningWorld(t)
 	dropped := make(chan struct{}, 100)
 	w.virtual.Lock()
 	w.virtual.PrependReactor("update", "customresourcedefinitions", func(action clienttesting.Action) (bool, runtime.Object, error) {

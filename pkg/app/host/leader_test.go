@@ -120,10 +120,9 @@ func TestNoRecordWithoutLease(t *testing.T) {
 	eventually(t, "the record names the second", func() bool { return recordOf(getAnchor(t, client)).Pod == "shop-1" })
 }
 
-// TestShare lets further replicas use the store of one that is alone. Its record becomes
-// that of its term.
-func TestShare(t *testing.T) {
-	t.Parallel()
+// leadAlone returns a replica that is alone and whose term has begun.
+func leadAlone(t *testing.T) *sharedReplica {
+	t.Helper()
 	client := fake.NewClientset(twoPods()...)
 	d := newDiscovery(t, client)
 	d.Identity = Identity{Pod: "shop-0", UID: "a", InPod: true}
@@ -139,12 +138,20 @@ func TestShare(t *testing.T) {
 		defer holder.mu.Unlock()
 		return holder.term.leads
 	})
+	return first
+}
+
+// TestShare lets further replicas use the store of one that is alone. Its record becomes
+// that of its term.
+func TestShare(t *testing.T) {
+	t.Parallel()
+	first := leadAlone(t)
 	if err := first.MayLead(); err != nil {
 		t.Errorf("a replica that is alone does not lead: %v", err)
 	}
-	holder.Share()
-	if err := first.MayLead(); err != nil || holder.Record().Epoch != 1 {
-		t.Errorf("it does not lead any more: %v, record %+v", err, holder.Record())
+	first.Share()
+	if err := first.MayLead(); err != nil || first.Record().Epoch != 1 {
+		t.Errorf("it does not lead any more: %v, record %+v", err, first.Record())
 	}
 	first.lease.Store(false)
 	if err := first.MayLead(); !errors.Is(err, ErrNotLeading) {
@@ -155,23 +162,9 @@ func TestShare(t *testing.T) {
 // TestShareUnproven shares the store while the host does not answer. The term gets its record once it does.
 func TestShareUnproven(t *testing.T) {
 	t.Parallel()
-	client := fake.NewClientset(twoPods()...)
-	d := newDiscovery(t, client)
-	d.Identity = Identity{Pod: "shop-0", UID: "a", InPod: true}
-	_, holder, err := d.Discover(t.Context(), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	first := &sharedReplica{Holder: holder}
-	holder.SetLease(first.lease.Load)
-	first.lead(t)
-	eventually(t, "its term has begun", func() bool {
-		holder.mu.Lock()
-		defer holder.mu.Unlock()
-		return holder.term.leads
-	})
-	holder.recordFailure(errors.New("the host is away"))
-	holder.Share()
+	first := leadAlone(t)
+	first.recordFailure(errors.New("the host is away"))
+	first.Share()
 	eventually(t, "the record names its term", func() bool { return first.MayLead() == nil })
 }
 

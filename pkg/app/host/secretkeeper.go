@@ -29,7 +29,7 @@ const (
 	updatePeriod = time.Minute
 )
 
-// errTooManyUpdates is why an update waits.
+// errTooManyUpdates delays an update of a Secret.
 var errTooManyUpdates = fmt.Errorf("the content changes too often, the next update is up to %s later", updatePeriod)
 
 // clockCheck is the longest time between two comparisons of a Secret's expiry with the clock,

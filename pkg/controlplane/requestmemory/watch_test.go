@@ -168,15 +168,22 @@ func TestStalledWatches(t *testing.T) {
 	})
 }
 
+// newFullBudget returns a budget with two accounts that leave no room.
+func newFullBudget(t *testing.T) (b *Budget, large, full *Account) {
+	t.Helper()
+	b = newBudget()
+	large, full = newAccount(t, b), newAccount(t, b)
+	if !large.tryAdd(20*mib) || !full.tryAdd(10*mib) {
+		t.Fatal("the budget is free")
+	}
+	return b, large, full
+}
+
 // TestWatchWithoutMemory ends a watch that gets none.
 func TestWatchWithoutMemory(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBudget()
-		large, full := newAccount(t, b), newAccount(t, b)
-		if !large.tryAdd(20*mib) || !full.tryAdd(10*mib) {
-			t.Fatal("the budget is free")
-		}
+		b, _, _ := newFullBudget(t)
 		store, _, w := startWatch(t, b, all)
 		store.sendEvent(1, mib)
 		begun := time.Now()
@@ -250,11 +257,7 @@ func TestSlowWatch(t *testing.T) {
 func TestEventThatWaits(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := newBudget()
-		large, full := newAccount(t, b), newAccount(t, b)
-		if !large.tryAdd(20*mib) || !full.tryAdd(10*mib) {
-			t.Fatal("the budget is free")
-		}
+		b, large, full := newFullBudget(t)
 		store, _, w := startWatch(t, b, all)
 		store.sendEvent(1, mib)
 		synctest.Wait()

@@ -161,6 +161,20 @@ func (b *briefProposal) Proposed(types.UID) string {
 	return node
 }
 
+// reconcilePod reconciles a virtual pod once.
+func reconcilePod(t *testing.T, kind syncer.Kind, pod *corev1.Pod, virtual, host *shelf) {
+	t.Helper()
+	side := func(s *shelf) syncer.StepSide {
+		return syncer.StepSide{Client: s, Objects: func() []client.Object { return s.ofType(pod) }}
+	}
+	step := syncer.Step{
+		Kind: kind, Cluster: testCluster(), Clock: clocktesting.NewFakePassiveClock(testNow()), Virtual: side(virtual), Host: side(host),
+	}
+	if _, err := step.Reconcile(t.Context(), client.ObjectKeyFromObject(pod)); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestProposalIsReadOnce checks that a proposal which ends in the middle of a reconcile
 // never leads to a host pod without a pin.
 func TestProposalIsReadOnce(t *testing.T) {
@@ -171,15 +185,7 @@ func TestProposalIsReadOnce(t *testing.T) {
 	virtual, host := newShelf(syncer.Virtual, kind.Indexes()), newShelf(syncer.Host, kind.Indexes())
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web", UID: "u"}}
 	virtual.putObject(pod)
-	side := func(s *shelf) syncer.StepSide {
-		return syncer.StepSide{Client: s, Objects: func() []client.Object { return s.ofType(pod) }}
-	}
-	step := syncer.Step{
-		Kind: kind, Cluster: testCluster(), Clock: clocktesting.NewFakePassiveClock(testNow()), Virtual: side(virtual), Host: side(host),
-	}
-	if _, err := step.Reconcile(t.Context(), client.ObjectKeyFromObject(pod)); err != nil {
-		t.Fatal(err)
-	}
+	reconcilePod(t, kind, pod, virtual, host)
 	copies := host.ofType(pod)
 	if len(copies) != 1 || copies[0].GetAnnotations()[labels.Place] != "node-1" {
 		t.Errorf("want one host pod that is pinned to node-1, got %v", copies)

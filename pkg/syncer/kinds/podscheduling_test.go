@@ -6,8 +6,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	clocktesting "k8s.io/utils/clock/testing"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/sublet-dev/sublet/api/config/v1alpha1"
 	"github.com/sublet-dev/sublet/api/labels"
@@ -66,15 +64,7 @@ func TestEvictedPodEnds(t *testing.T) {
 				change(pod)
 			}
 			virtual.putObject(pod)
-			side := func(s *shelf) syncer.StepSide {
-				return syncer.StepSide{Client: s, Objects: func() []client.Object { return s.ofType(pod) }}
-			}
-			step := syncer.Step{
-				Kind: kind, Cluster: testCluster(), Clock: clocktesting.NewFakePassiveClock(testNow()), Virtual: side(virtual), Host: side(host),
-			}
-			if _, err := step.Reconcile(t.Context(), client.ObjectKeyFromObject(pod)); err != nil {
-				t.Fatal(err)
-			}
+			reconcilePod(t, kind, pod, virtual, host)
 			ended, _ := virtual.deleted.(*corev1.Pod)
 			if hasEnded := ended != nil && ended.Status.Phase == corev1.PodFailed; hasEnded != tt.ends {
 				t.Errorf("%s: ended %t, want %t; the pod: %v", tt.reason, hasEnded, tt.ends, virtual.objects)
